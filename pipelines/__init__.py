@@ -1,0 +1,1 @@
+"""One script per stage of dvc.yaml: read the parameters, call the library, write the outs."""

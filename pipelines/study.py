@@ -1,0 +1,50 @@
+"""Stage study: every arm trained and scored on validation; real-only training cross-validated over development."""
+
+import shutil
+import sys
+
+from synthgate import cards, params, places
+from synthgate.cards import Card, inputs_of
+from synthgate.cohort.store import Store
+from synthgate.files import replacing, write_json
+from synthgate.scratch import Scratch
+from synthgate.study import arms, evidence, run
+
+
+def main(study: str) -> None:
+    """Write models/arms/<study> and reports/study/<study>."""
+    everything = params.load()
+    row = everything.studies[study]
+    settings = params.as_plain(row.cohort) | params.as_plain(row.prepare) | params.as_plain(row.study)
+    settings |= {"candidates": list(row.release.candidates)}
+    names = [name for name, batch in everything.batches.items() if batch.study == study]
+    inputs = inputs_of([places.build(study), *(places.batch(study, n) for n in names)])
+    inputs |= inputs_of(places.gate(study, name) / "verdict.json" for name in names)
+    with Scratch.opened(f"study-{study}", {"params": settings, "inputs": inputs}) as scratch:
+        real = Store.open(places.build(study))
+        batches = run.batches_at_hand(everything, study, scratch)
+        trainings = arms.plan(row.study, real, batches)
+        results = {training.name: run.run_arm(training, row, real, scratch) for training in trainings}
+        scores = [score for _, found in results.values() for score in found] + run.cross_validate(row, real, scratch)
+
+        people = tuple(sorted({who for t in trainings for who in (*t.patients, *t.foreign)}))
+        foreign = {training.arm: len(training.foreign) for training in trainings}
+        with replacing(places.candidates(study)) as out:
+            for arm in row.release.candidates:
+                shutil.copytree(results[f"{arm}-0"][0], out / arm)
+            terms = cards.read(places.build(study)).terms
+            cards.write(out, Card("study", study, study, people, settings, inputs, terms, {"foreign": foreign}))
+        reports = places.reports("study", study)
+        for training in trainings:
+            with replacing(reports / "curves" / f"{training.name}.csv") as beside:
+                shutil.copyfile(results[training.name][0] / "curve.csv", beside)
+        run.write_scores(reports / "scores.csv", scores)
+        names = list(dict.fromkeys(score.arm for score in scores))
+        metrics = evidence.as_metrics(scores, row.study, list(row.cohort.regions), names)
+        for name, arm in row.study.arms.items():
+            metrics[name]["eligible"] = arms.eligible(arm, batches)
+        write_json(reports / "metrics.json", metrics)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

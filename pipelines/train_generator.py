@@ -1,0 +1,31 @@
+"""Stage train_generator: a generator, from the training patients that its row names."""
+
+import sys
+
+from synthgate import cards, params, places
+from synthgate.cards import inputs_of
+from synthgate.cohort.store import Store
+from synthgate.generators import training
+from synthgate.generators.patients import chosen
+from synthgate.scratch import Scratch
+
+
+def main(name: str) -> None:
+    """Write models/<generator>."""
+    everything = params.load()
+    row = everything.generators[name]
+    study = everything.studies[row.study]
+    build = places.build(row.study)
+    store = Store.open(build)
+    patients = chosen(list(dict.fromkeys(case.patient for case in store.select("train"))), row.patients)
+    cases = [case for case in store.select("train") if case.patient in set(patients)]
+    inputs = inputs_of([build])
+    with Scratch.opened(f"train_generator-{name}", {"params": params.as_plain(row), "inputs": inputs}) as scratch:
+        training.train(
+            name, row, study.prepare, store, cases, patients, places.generator(name), scratch,
+            regions=dict(study.cohort.regions), inputs=inputs, terms=cards.read(build).terms,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

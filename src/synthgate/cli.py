@@ -1,0 +1,160 @@
+"""The command line. Heavy libraries are imported by the command that needs them, so that `--help` answers at once."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthgate import __version__
+from synthgate.errors import SynthgateError
+
+NOTICE = "Research use only."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors a user can act upon are printed and end with exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parsed = parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed) or 0)
+    except SynthgateError as error:
+        print(f"synthgate: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="synthgate",
+        description=f"Decides whether synthetic medical images may be trained on. {NOTICE}",
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    new = commands.add_parser("phantom", help="simulate patients into a new cohort folder")
+    new.add_argument("out", type=Path, metavar="OUT")
+    new.add_argument("--study", default="brain")
+    new.add_argument("--patients", type=int, required=True, metavar="N")
+    new.add_argument("--seed", type=int, default=0, metavar="S")
+    new.set_defaults(run=_phantom)
+
+    new = commands.add_parser("adopt", help="check a data set and make it data/<study>")
+    new.add_argument("source", type=Path, metavar="SOURCE")
+    new.add_argument("--layout", required=True, choices=("cohort", "brats", "lgg"))
+    new.add_argument("--study", required=True)
+    new.add_argument("--dry-run", action="store_true", help="only report what the checks find")
+    new.set_defaults(run=_adopt)
+
+    new = commands.add_parser("params", help="print the resolved parameters, or merge a preset into params.yaml")
+    new.set_defaults(run=_params)
+    actions = new.add_subparsers(metavar="use NAME")
+    use = actions.add_parser("use", help="merge presets/NAME.yaml into params.yaml")
+    use.add_argument("name", metavar="NAME")
+    use.set_defaults(run=_use)
+
+    new = commands.add_parser("doctor", help="check the environment and estimate time, memory and disk")
+    new.add_argument("--json", action="store_true")
+    new.set_defaults(run=_doctor)
+
+    new = commands.add_parser("summary", help="what was decided, and where to look")
+    new.set_defaults(run=_summary)
+
+    new = commands.add_parser("verdict", help="the gate's verdicts on the batches")
+    form = new.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--markdown", action="store_true")
+    new.add_argument("--check", action="store_true", help="exit 1 if a release candidate uses a batch it may not")
+    new.set_defaults(run=_verdict)
+
+    new = commands.add_parser("segment", help="segment one patient with the released model")
+    new.add_argument("images", nargs="+", metavar="CHANNEL=FILE", help="one NIfTI per channel, e.g. flair=flair.nii.gz")
+    new.add_argument("--out", type=Path, required=True, metavar="LABEL.nii.gz")
+    new.add_argument("--release", type=Path, default=Path("releases/brain"))
+    new.set_defaults(run=_segment)
+
+    new = commands.add_parser("serve", help="serve the released model over REST")
+    new.add_argument("--host", default="127.0.0.1")
+    new.add_argument("--port", type=int, default=3000)
+    new.add_argument("--release", type=Path, default=Path("releases/brain"))
+    new.set_defaults(run=_serve)
+    return top
+
+
+def _phantom(arguments: argparse.Namespace) -> None:
+    from synthgate.cohort.phantom import simulate
+
+    simulate.write(arguments.out, arguments.study, arguments.patients, arguments.seed)
+    print(f"{arguments.out}: {arguments.patients} simulated patients. {NOTICE}")
+
+
+def _adopt(arguments: argparse.Namespace) -> int:
+    from synthgate.cohort.adopt import adopt
+
+    problems = adopt(arguments.source, arguments.layout, arguments.study, dry_run=arguments.dry_run)
+    for problem in problems:
+        print(problem)
+    return 1 if any(problem.grade == "fault" for problem in problems) else 0
+
+
+def _params(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    from synthgate import params
+
+    print(yaml.safe_dump(params.as_plain(params.load()), sort_keys=False), end="")
+
+
+def _use(arguments: argparse.Namespace) -> None:
+    from synthgate import presets
+
+    presets.use(arguments.name)
+    print(f"params.yaml now has the preset {arguments.name}; `dvc repro` runs what that changes")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from synthgate import doctor
+
+    return doctor.run(as_json=arguments.json)
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from synthgate import params
+    from synthgate.report import summary
+
+    print(summary.summary(params.load()))
+
+
+def _verdict(arguments: argparse.Namespace) -> int:
+    from synthgate import params
+    from synthgate.report import summary
+
+    loaded = params.load()
+    if arguments.json:
+        print(json.dumps(summary.verdicts(loaded), indent=1, sort_keys=True, ensure_ascii=False))
+    elif arguments.markdown:
+        print(summary.markdown(loaded))
+    else:
+        print(summary.summary(loaded))
+    refused = summary.refused(loaded) if arguments.check else []
+    for sentence in refused:
+        print(sentence, file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _segment(arguments: argparse.Namespace) -> None:
+    from synthgate.serving.intake import segment_files
+
+    segment_files(arguments.images, arguments.out, arguments.release)
+    print(f"{arguments.out} written. {NOTICE}")
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from synthgate.serving.service import serve
+
+    serve(arguments.host, arguments.port, arguments.release)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""From a volume on its own grid to the arrays that are trained on, and back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional
+
+from synthgate.cohort.case import Volume
+from synthgate.errors import CohortError
+from synthgate.params import Prepare
+
+BRIGHTEST = 1.5
+"""Prepared intensities are clipped here; 0 and 1 are the percentiles of the head."""
+HEAD_LEVEL = 0.1
+"""A voxel belongs to the head above this share of the channels' mean 99.5th percentile."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What it takes to bring prepared voxels back onto the grid they came from."""
+
+    orientation: tuple[tuple[int, int], ...]
+    """nibabel orientation of the native axes, native → RAS."""
+    native_shape: tuple[int, ...]
+    box: tuple[tuple[int, int], tuple[int, int]]
+    """The head's in-plane box (x, y) on the RAS grid, half open."""
+    scaled: tuple[int, int]
+    """The box's size after scaling, in prepared pixels."""
+    pad: tuple[int, int]
+    """Pixels before the scaled box on the prepared grid."""
+    spacing_mm: tuple[float, float, float] | None
+    """Voxel size of the prepared grid; None where the source gives none."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Geometry":
+        """The geometry that `dataclasses.asdict` made and JSON carried."""
+        return cls(**{name: _tupled(part) for name, part in value.items()})
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared case; z is the native axial slice, x and y have the size of the parameters."""
+
+    image: np.ndarray
+    """[channel, x, y, z] float16: 0 outside the head, 0..1 between the percentiles, at most BRIGHTEST."""
+    label: np.ndarray | None
+    """[x, y, z] uint8."""
+    truth: np.ndarray | None
+    """The label on its native grid, uint8."""
+    geometry: Geometry
+
+
+def prepare_volume(volume: Volume, channels: Sequence[str], params: Prepare) -> Prepared:
+    """Prepare one volume: RAS axes, head box fitted into the in-plane size, percentile normalisation per channel.
+
+    Raises CohortError for a missing channel, for axes that are not three, and for an image without a head.
+    """
+    missing = [name for name in channels if name not in volume.images]
+    if missing:
+        raise CohortError(
+            f"channels {missing} are missing; the study needs {list(channels)}, got {sorted(volume.images)}"
+        )
+    native = volume.images[channels[0]].shape
+    orientation = nib.orientations.io_orientation(volume.affine)
+    image = np.stack([_ras(volume.images[name], orientation) for name in channels]).astype(np.float32)
+    spacing = np.sqrt((volume.affine[:3, :3] ** 2).sum(0))[np.argsort(orientation[:, 0])]
+
+    head = find_head(image)
+    box = tuple(
+        (int(hit[0]), int(hit[-1]) + 1) for axis in (0, 1) if (hit := np.flatnonzero(head.any(axis=(1 - axis, 2)))).size
+    )
+    sides_mm = [(high - low) * (spacing[axis] if volume.spacing_known else 1.0) for axis, (low, high) in enumerate(box)]
+    per_mm = min(size / side for size, side in zip(params.size, sides_mm, strict=True))
+    scaled = tuple(min(size, max(1, round(side * per_mm))) for size, side in zip(params.size, sides_mm, strict=True))
+    pad = tuple((size - side) // 2 for size, side in zip(params.size, scaled, strict=True))
+    geometry = Geometry(
+        orientation=tuple((int(axis), int(flip)) for axis, flip in orientation),
+        native_shape=tuple(native),
+        box=(box[0], box[1]),
+        scaled=(scaled[0], scaled[1]),
+        pad=(pad[0], pad[1]),
+        spacing_mm=_scaled_spacing(spacing, box, scaled) if volume.spacing_known else None,
+    )
+
+    low, high = (np.stack([np.percentile(c[head], p) for c in image]) for p in params.percentiles)
+    span = np.maximum(high - low, 1e-6)[:, None, None, None]
+    image = np.clip((image - low[:, None, None, None]) / span, 0, BRIGHTEST) * head
+    label = None
+    if volume.label is not None:
+        values = np.union1d([0], volume.label)
+        parts = np.stack([_ras(volume.label, orientation) == value for value in values]).astype(np.float32)
+        label = values[_fit(parts, geometry, params.size).argmax(0)].astype(np.uint8)
+    prepared = np.clip(_fit(image, geometry, params.size), 0, BRIGHTEST).astype(np.float16)
+    return Prepared(prepared, label, volume.label, geometry)
+
+
+def find_head(image: np.ndarray) -> np.ndarray:
+    """[x, y, z] bool: the largest bright component of the channels' mean, holes filled slice by slice.
+
+    `image` is [channel, x, y, z]. Raises CohortError where nothing is brighter than the background.
+    """
+    top = np.percentile(image.reshape(len(image), -1), 99.5, axis=1)
+    if not (top > 0).any():
+        raise CohortError("the image holds no head: its channels are constant or nowhere above zero; check the files")
+    mean = np.mean([channel / level for channel, level in zip(image, top, strict=True) if level > 0], axis=0)
+    parts, count = ndimage.label(mean > HEAD_LEVEL)
+    if not count:
+        raise CohortError("the image holds no head: nothing stands out of its background; check the files")
+    head = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in np.moveaxis(head, 2, 0)], axis=2)
+
+
+def restore(values: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring [region, x, y, z] float32 from the prepared grid back to [region, *native_shape]; 0 outside the box."""
+    (x0, x1), (y0, y1) = geometry.box
+    (px, py), (w, h) = geometry.pad, geometry.scaled
+    inner = _resize(values[:, px : px + w, py : py + h], (x1 - x0, y1 - y0))
+    orientation = np.array(geometry.orientation)
+    ras_shape = tuple(geometry.native_shape[axis] for axis in np.argsort(orientation[:, 0]))
+    out = np.zeros((len(values), *ras_shape), np.float32)
+    out[:, x0:x1, y0:y1] = inner
+    back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), orientation)
+    return np.stack([nib.orientations.apply_orientation(part, back) for part in out])
+
+
+def _scaled_spacing(spacing: np.ndarray, box: Sequence[Any], scaled: Sequence[int]) -> tuple[float, float, float]:
+    x, y = ((high - low) * float(spacing[axis]) / scaled[axis] for axis, (low, high) in enumerate(box))
+    return x, y, float(spacing[2])
+
+
+def _ras(array: np.ndarray, orientation: np.ndarray) -> np.ndarray:
+    if array.ndim != 3:
+        raise CohortError(f"expected three axes (x, y, z), got shape {array.shape}; split a series into single volumes")
+    # contiguous, so that the same voxels give the same bytes whatever their order was
+    return np.ascontiguousarray(nib.orientations.apply_orientation(array, orientation))
+
+
+def _fit(parts: np.ndarray, geometry: Geometry, size: tuple[int, int]) -> np.ndarray:
+    (x0, x1), (y0, y1) = geometry.box
+    out = np.zeros((len(parts), *size, parts.shape[3]), np.float32)
+    (px, py), (w, h) = geometry.pad, geometry.scaled
+    out[:, px : px + w, py : py + h] = _resize(parts[:, x0:x1, y0:y1], geometry.scaled)
+    return out
+
+
+def _resize(parts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear, with area averaging where it shrinks; [part, x, y, z] → [part, *size, z]."""
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(parts, 3, 1)))
+    resized = functional.interpolate(planes, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return np.moveaxis(resized.numpy(), 1, 3)

@@ -1,0 +1,1 @@
+"""What can be measured on a case: descriptors and fixed feature spaces."""

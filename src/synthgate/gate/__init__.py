@@ -1,0 +1,1 @@
+"""Judging batches: one module per axis, and the verdict."""

@@ -1,0 +1,1 @@
+"""Making images: anatomies, the randomised generator, sampling."""

@@ -1,0 +1,73 @@
+"""Intensity clusters inside the brain: k-means on smoothed, standardised channels.
+
+They give a label map with too few classes (a tumour mask alone, say) the anatomy that random contrast needs, as in the
+unsupervised label maps of Billot et al. 2023 (SynthSeg, doi:10.1016/j.media.2023.102789).
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from synthgate.errors import CohortError
+
+RESTARTS = 4
+MOST_ITERATIONS = 100
+
+
+def standardised(image: np.ndarray, inside: np.ndarray, sigmas: tuple[float, float, float]) -> np.ndarray:
+    """Smooth within the mask and scale each channel to mean 0, sd 1 over it; 0 outside.
+
+    `image` is [channel, x, y, z], `inside` [x, y, z] bool, `sigmas` in voxels. Nothing outside the mask is averaged in.
+    """
+    weight = ndimage.gaussian_filter(inside.astype(np.float32), sigmas)
+    out = np.zeros(image.shape, np.float32)
+    for channel, values in zip(out, image, strict=True):
+        smooth = ndimage.gaussian_filter(values * inside, sigmas)[inside] / weight[inside]
+        channel[inside] = (smooth - smooth.mean()) / max(float(smooth.std()), 1e-6)
+    return out
+
+
+def fit(samples: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
+    """Cluster centres [cluster, channel] of samples [n, channel], darkest first; the best of a few k-means++ starts.
+
+    Raises CohortError where there are fewer distinct samples than clusters.
+    """
+    points = samples.astype(np.float64)
+    if len(np.unique(points, axis=0)) < clusters:
+        raise CohortError(f"{clusters} clusters need as many different intensities in the heads; lower `clusters`")
+    tries = [_lloyd(points, _spread(points, clusters, rng)) for _ in range(RESTARTS)]
+    centres = min(tries, key=lambda found: float(_squared(points, found).min(1).sum()))
+    return centres[np.argsort(centres.mean(1), kind="stable")].astype(np.float32)
+
+
+def assign(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Index of the nearest centre, uint8 [n], for features [channel, n]."""
+    return _squared(features.T, centres).argmin(1).astype(np.uint8)
+
+
+def _squared(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances [n, cluster]."""
+    return (centres**2).sum(1) - 2 * points @ centres.T + (points**2).sum(1)[:, None]
+
+
+def _spread(points: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++ starts (Arthur and Vassilvitskii 2007): each far from those before it."""
+    centres = points[[rng.integers(len(points))]]
+    while len(centres) < clusters:
+        distance = np.maximum(_squared(points, centres).min(1), 0)
+        centres = np.vstack([centres, points[rng.choice(len(points), p=distance / distance.sum())]])
+    return centres
+
+
+def _lloyd(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    for _ in range(MOST_ITERATIONS):
+        distance = _squared(points, centres)
+        nearest = distance.argmin(1)
+        moved = centres.copy()
+        for cluster in range(len(centres)):
+            members = points[nearest == cluster]
+            # a cluster that lost all its points starts again at the point farthest from any centre
+            moved[cluster] = members.mean(0) if len(members) else points[distance.min(1).argmax()]
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+    return centres

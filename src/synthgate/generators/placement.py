@@ -1,0 +1,108 @@
+"""Placing a lesion in a head, and deforming whole maps: how new anatomies come from old ones."""
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional
+
+from synthgate.generators.anatomy import Head, Lesion
+from synthgate.generators.fields import smooth_noise
+
+ROTATION_DEG = 15.0
+SCALES = (0.8, 1.25)
+SHIFT = 0.03
+"""Lesion placement: largest rotation, range of scale per axis, largest shift as a share of the head's box."""
+LESION_WAVE = 0.12
+"""Standard deviation of the lesion's elastic displacement, as a share of its half size."""
+HEAD_ROTATION_DEG = 6.0
+HEAD_SCALES = (0.93, 1.0)
+HEAD_WAVE = 1.2
+"""Whole-map deformation; the wave in in-plane voxels. Never enlarged, since the head's box fills its grid."""
+WAVE_LENGTH = 14.0
+"""Voxels between two knots of the head's wave."""
+
+
+def put_back(lesion: Lesion, head: Head) -> np.ndarray:
+    """The lesion where it was in its own head, [x, y, z] uint8."""
+    out = np.zeros(head.map.shape, np.uint8)
+    start = (head.box[0] - np.array(lesion.low)).round().astype(int)
+    out[tuple(slice(s, s + n) for s, n in zip(start, lesion.label.shape, strict=True))] = lesion.label
+    return out
+
+
+def place(lesion: Lesion, head: Head, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """The lesion at its relative place in another head, perhaps flipped, rotated, scaled and elastically deformed.
+
+    Returns [x, y, z] uint8 on the head's grid and the number of voxels that fell off the grid.
+    """
+    low, sides = head.box
+    spacing = np.array(head.spacing_mm or (1.0, 1.0, 1.0))
+    stretch = sides / np.array(lesion.sides)
+    middle = (np.array(lesion.label.shape) - 1) / 2
+    at = (middle + 0.5 - np.array(lesion.low)) / np.array(lesion.sides)
+    mirrored = -1.0 if rng.random() < 0.5 else 1.0
+    at[0] = at[0] if mirrored > 0 else 1 - at[0]
+    centre = low + (at + rng.uniform(-SHIFT, SHIFT, 3)) * sides - 0.5
+    # without a known slice distance, a turn out of the plane would mix pixels with slices
+    rotation = rotation_matrix(rng.uniform(-ROTATION_DEG, ROTATION_DEG, 3), head.spacing_mm is not None)
+    scales = np.exp(rng.uniform(np.log(SCALES[0]), np.log(SCALES[1]), 3))
+
+    reach = np.linalg.norm((middle + 1) * stretch * spacing) * SCALES[1] / spacing
+    first, last = np.floor(centre - reach).astype(int), np.ceil(centre + reach).astype(int) + 1
+    grid = np.stack(np.meshgrid(*map(np.arange, first, last), indexing="ij")).astype(np.float32)
+    away = (grid - centre[:, None, None, None]) * spacing[:, None, None, None]
+    back = np.einsum("ji,jxyz->ixyz", rotation, away) / (scales * spacing * stretch)[:, None, None, None]
+    back[0] *= mirrored
+    wave = np.stack([smooth_noise(grid.shape[1:], (4, 4, 4), rng) for _ in range(3)])
+    back += wave * (LESION_WAVE * (middle + 0.5))[:, None, None, None] + middle[:, None, None, None]
+
+    values = np.unique(lesion.label[lesion.label > 0])
+    parts = [ndimage.map_coordinates((lesion.label == v).astype(np.float32), back, order=1) for v in values]
+    # lesion or not first, which part second: parts side by side must not lose to the background one by one
+    placed = np.where(np.sum(parts, axis=0) >= 0.5, values[np.argmax(parts, axis=0)], 0).astype(np.uint8)
+    out = np.zeros(head.map.shape, np.uint8)
+    inner = [(max(f, 0), min(e, n)) for f, e, n in zip(first.tolist(), last.tolist(), head.map.shape, strict=True)]
+    if any(b <= a for a, b in inner):
+        return out, int((placed > 0).sum())
+    here = tuple(slice(a, b) for a, b in inner)
+    out[here] = placed[tuple(slice(a - f, b - f) for (a, b), f in zip(inner, first.tolist(), strict=True))]
+    return out, int((placed > 0).sum() - (out > 0).sum())
+
+
+def deform(codes: np.ndarray, spacing_mm: tuple[float, float, float] | None, rng: np.random.Generator) -> np.ndarray:
+    """A mild affine and elastic deformation of a whole map [x, y, z]."""
+    spacing = np.array(spacing_mm or (1.0, 1.0, 1.0))[:, None, None, None]
+    middle = ((np.array(codes.shape) - 1) / 2)[:, None, None, None]
+    rotation = rotation_matrix(rng.uniform(-HEAD_ROTATION_DEG, HEAD_ROTATION_DEG, 3), spacing_mm is not None)
+    scales = rng.uniform(*HEAD_SCALES, 3)[:, None, None, None]
+    grid = np.stack(np.meshgrid(*map(np.arange, codes.shape), indexing="ij")).astype(np.float32)
+    away = ((grid - middle) * spacing).astype(np.float32)
+    back = np.einsum("ji,jxyz->ixyz", rotation.astype(np.float32), away) / (scales * spacing) + middle
+    knots = [max(3, round(n * s / WAVE_LENGTH)) for n, s in zip(codes.shape, (spacing / spacing[0]).flat, strict=True)]
+    wave = np.stack([smooth_noise(codes.shape, tuple(knots), rng) for _ in range(3)])
+    # across slices the wave has the same length in mm; of unknown distance, a fraction of a slice
+    back += HEAD_WAVE * wave * (spacing[0] / spacing if spacing_mm else np.array([1, 1, 0.2])[:, None, None, None])
+    return _warped(codes, back)
+
+
+def _warped(codes: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """`codes` read at the coordinates `back` [axis, x, y, z]: the value with the largest linear weight there."""
+    values = np.union1d([0], codes).astype(np.uint8)  # 0 first: what comes from off the grid is background
+    parts = torch.from_numpy(np.stack([codes == value for value in values]).astype(np.float32))
+    # torch counts axes from the last, and coordinates from -1 to 1 between the middles of the outer voxels
+    sides = np.array(codes.shape)[:, None, None, None] - 1
+    at = torch.from_numpy(np.moveaxis(2 * back / np.maximum(sides, 1) - 1, 0, -1)[..., ::-1].astype(np.float32))
+    weights = functional.grid_sample(parts[None], at[None], mode="bilinear", padding_mode="zeros", align_corners=True)
+    return values[weights[0].argmax(0).numpy()]
+
+
+def rotation_matrix(degrees: np.ndarray, spatial: bool) -> np.ndarray:
+    """Rotation about x, y and z in turn; about z alone unless `spatial`. [3, 3]."""
+    out = np.eye(3)
+    for axis, angle in enumerate(np.deg2rad(degrees)):
+        if spatial or axis == 2:
+            a, b = (axis + 1) % 3, (axis + 2) % 3
+            turn = np.eye(3)
+            turn[[a, b, a, b], [a, b, b, a]] = np.cos(angle), np.cos(angle), -np.sin(angle), np.sin(angle)
+            out = turn @ out
+    return out

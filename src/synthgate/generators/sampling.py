@@ -1,0 +1,101 @@
+"""A batch from a generator: a cohort folder of images and labels, with a provenance row per case."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from synthgate import cards
+from synthgate.cards import Card
+from synthgate.cohort.case import Volume
+from synthgate.cohort.folder import write_case, write_table
+from synthgate.errors import LineageError
+from synthgate.files import read_json, replacing, write_json
+from synthgate.generators.anatomy import ATTRIBUTES, Anatomy
+from synthgate.generators.patients import refuse_untrained
+from synthgate.generators.randomised import RandomisedGenerator, load
+from synthgate.params import Batch, as_plain
+from synthgate.progress import tracked
+from synthgate.scratch import Scratch
+
+COLUMNS = ("case_id", "patient_id", "study", "generator", "seed", "intent", "donors", *ATTRIBUTES)
+SCALE = 1000
+"""Prepared intensity 1 in a written image, which holds integers."""
+
+
+def synthesize(
+    generator_folder: Path,
+    out: Path,
+    batch: Batch,
+    name: str,
+    scratch: Scratch,
+    *,
+    splits: Mapping[str, str],
+    inputs: Mapping[str, str],
+) -> None:
+    """Write the batch `name` to the folder `out`, with its card.
+
+    Case i is a function of the batch's seed and i alone. `splits` is the study's table, pseudonym → split. Raises
+    LineageError where the generator is of another study, learned from anyone but training patients, or holds an
+    anatomy of a patient it does not declare; nothing is written then.
+    """
+    generator = load(generator_folder)
+    if generator.card.study != batch.study:
+        raise LineageError(
+            f"batch {name} is of study {batch.study}, but {generator_folder} of study {generator.card.study}; "
+            f"name a generator of that study in params.yaml"
+        )
+    refuse_untrained(generator.card.patients, splits, str(generator_folder))
+    pieces = [
+        scratch.once(f"{name}-{index:04d}", _maker(generator, batch, name, index))
+        for index in tracked(range(batch.cases), batch.cases, f"synthesize {name}", "cases")
+    ]
+    rows = [read_json(piece / "row.json") for piece in pieces]
+    people = [row["donors"].split(";") for row in rows]
+    facts = {
+        "cases": batch.cases,
+        "heads": len({donors[0] for donors in people}),
+        "lesions": len({donors[-1] for donors in people}),
+        "intent": batch.intent,
+    }
+    with replacing(out) as beside:
+        beside.mkdir()
+        for piece, row in zip(pieces, rows, strict=True):
+            shutil.copytree(piece / row["case_id"], beside / row["case_id"])
+        write_table(beside, [{key: row[key] for key in COLUMNS if key in row} for row in rows])
+        cards.write(
+            beside,
+            Card("synthesize", name, batch.study, generator.card.patients, as_plain(batch), inputs,
+                 generator.card.terms, facts),
+        )  # fmt: skip
+
+
+def _maker(generator: RandomisedGenerator, batch: Batch, name: str, index: int) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        anatomy = generator.anatomy(index, batch.seed)
+        image = generator.sample(anatomy, np.random.default_rng([batch.seed, index, 1]))
+        case_id = f"{name}-{index:04d}"
+        write_case(folder, case_id, volume_of(anatomy, image, generator.channels))
+        row = {
+            "case_id": case_id, "patient_id": f"synthetic-{case_id}", "generator": batch.generator,
+            "seed": str(batch.seed), "intent": batch.intent, "donors": ";".join(anatomy.donors), "study": batch.study,
+        }  # fmt: skip
+        write_json(folder / "row.json", row | dict(anatomy.attributes))
+
+    return make
+
+
+def volume_of(anatomy: Anatomy, image: np.ndarray, channels: tuple[str, ...]) -> Volume:
+    """A prepared-convention image [channel, x, y, z] as a volume of whole numbers, 1 standing for `SCALE`.
+
+    Within the head at least 1, so that the darkest tissue is not taken for background.
+    """
+    whole = np.where(anatomy.map > 0, np.maximum(np.rint(image * SCALE), 1), 0).astype(np.float32)
+    spacing = anatomy.spacing_mm
+    return Volume(
+        images=dict(zip(channels, whole, strict=True)),
+        label=anatomy.label,
+        affine=np.diag([*(spacing or (1.0, 1.0, 1.0)), 1.0]),
+        spacing_known=spacing is not None,
+    )

@@ -1,0 +1,180 @@
+"""Training the generator `randomised`: clusters over all its patients, then each patient's anatomy and contrasts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy import ndimage
+
+from synthgate import cards
+from synthgate.cards import Card
+from synthgate.cohort.store import Store, StoredCase
+from synthgate.errors import CohortError
+from synthgate.files import replacing, write_json
+from synthgate.generators import clusters
+from synthgate.generators.anatomy import ATTRIBUTES, FIRST_CLUSTER, complete, cut, depth
+from synthgate.generators.patients import admit
+from synthgate.generators.randomised import CONFIG, FORMAT, WEIGHTS
+from synthgate.params import Generator, Prepare, as_plain
+from synthgate.progress import tracked
+from synthgate.scratch import Scratch
+
+SAMPLES = 2000
+"""Voxels of each case that the clusters are fitted on."""
+FEWEST = 8
+"""A class with fewer voxels in a case has no mean there."""
+RIM_SHARE = 0.05
+"""Share of all lesion voxels that may lie nearer to the head's surface than the rim."""
+
+
+def train(
+    name: str,
+    row: Generator,
+    prepare: Prepare,
+    store: Store,
+    cases: Sequence[StoredCase],
+    patients: Sequence[str],
+    out: Path,
+    scratch: Scratch,
+    *,
+    regions: dict[str, tuple[int, ...]],
+    inputs: dict[str, str],
+    terms: tuple[str, ...] = (),
+) -> None:
+    """Train the generator `name` on `cases`, all of training patients in `patients`; write it to the folder `out`.
+
+    Each case's part is a piece of `scratch`, so a killed training continues. Raises LineageError for a case of another
+    patient or split, and CohortError where no patient has a lesion or a head is too plain to cluster.
+    """
+    admit(cases, patients)
+    if not cases:
+        raise CohortError(f"generator {name}: none of its {len(patients)} patients has a case in {store.folder}")
+    samples = [
+        np.load(scratch.once(f"samples/{case.case}.npy", _sampler(store, case, row, number)))
+        for number, case in enumerate(cases)
+    ]
+    centres = clusters.fit(np.concatenate(samples, 1).T, row.clusters, np.random.default_rng([row.seed, 1]))
+    parts = {
+        case.case: load_file(scratch.once(f"parts/{case.case}.safetensors", _enricher(store, case, row, centres)))
+        for case in tracked(cases, len(cases), f"train {name}", "cases")
+    }
+    if not any(part["label"].any() for part in parts.values()):
+        raise CohortError(
+            f"generator {name}: none of its {len(set(patients))} patients has a lesion, so there is none to place; "
+            f"choose other patients in its row of params.yaml"
+        )
+    weights, lesions, rim = _anatomies(cases, parts)
+    classes, table = _contrasts(list(parts.values()), row.clusters)
+    config = {
+        "format": FORMAT, "kind": row.kind, "params": as_plain(row), "channels": list(store.channels),
+        "percentiles": list(prepare.percentiles), "regions": {key: list(value) for key, value in regions.items()},
+        "patients": list(patients), "classes": classes, "rim": rim, "lesions": lesions,
+        "heads": [
+            {"key": case.case, "patient": case.patient, "spacing_mm": case.geometry.spacing_mm,
+             "attributes": {key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes}}
+            for case in cases
+        ],
+    }  # fmt: skip
+    with replacing(out) as beside:
+        beside.mkdir()
+        save_file(weights | table | {"clusters": centres}, beside / WEIGHTS)
+        write_json(beside / CONFIG, config)
+        facts = {"clusters": row.clusters, "heads": len(cases), "lesions": len(lesions)}
+        cards.write(
+            beside,
+            Card("train_generator", name, row.study, tuple(patients), as_plain(row), inputs, terms, facts),
+        )
+
+
+def head_of(image: np.ndarray) -> np.ndarray:
+    """[x, y, z] bool of a prepared image [channel, x, y, z]: not 0 in some channel, holes filled slice by slice."""
+    planes = np.moveaxis(image.max(0) > 0, 2, 0)
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in planes], axis=2)
+
+
+def _read(store: Store, case: StoredCase, row: Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A case's image, label, head outside the lesion, and standardised features."""
+    image, label = store.image(case), store.label(case)
+    if label.max() >= FIRST_CLUSTER:
+        raise CohortError(f"case {case.case}: label values must be below {FIRST_CLUSTER}, got {label.max()}")
+    healthy = head_of(image) & (label == 0)
+    if not healthy.any():
+        raise CohortError(f"case {case.case}: no head outside its lesion; look at the case")
+    spacing = case.geometry.spacing_mm
+    through = row.smoothing * spacing[0] / spacing[2] if spacing else 0.0
+    return image, label, healthy, clusters.standardised(image, healthy, (row.smoothing, row.smoothing, through))
+
+
+def _sampler(store: Store, case: StoredCase, row: Generator, number: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        _, _, healthy, features = _read(store, case, row)
+        rng = np.random.default_rng([row.seed, 0, number])
+        voxels = rng.choice(np.flatnonzero(healthy), min(SAMPLES, int(healthy.sum())), replace=False)
+        np.save(path, features.reshape(len(features), -1)[:, voxels])
+
+    return make
+
+
+def _enricher(store: Store, case: StoredCase, row: Generator, centres: np.ndarray) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        image, label, healthy, features = _read(store, case, row)
+        head = healthy | (label > 0)
+        codes = np.where(head, FIRST_CLUSTER, 0).astype(np.uint8)
+        codes[healthy] = FIRST_CLUSTER + clusters.assign(features[:, healthy], centres)
+        # a lesion's border is mixed with what lies beside it, so the gap is a little wider than the lesion
+        gap = ndimage.binary_dilation(label > 0, np.ones((3, 3, 1)))
+        save_file({"head": complete(codes, gap), "label": label, **_measured(image, label, codes, row.clusters)}, path)
+
+    return make
+
+
+def _measured(image: np.ndarray, label: np.ndarray, codes: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """Mean and sd [class, channel] and voxels [class] of every map value that may occur, 0 where it does not."""
+    values = [*range(1, FIRST_CLUSTER), *range(FIRST_CLUSTER, FIRST_CLUSTER + count)]
+    whole = np.where(label > 0, label, codes)
+    mean, sd = np.zeros((2, len(values), len(image)), np.float32)
+    voxels = np.zeros(len(values), np.float32)
+    for row, value in enumerate(values):
+        part = image[:, whole == value]
+        voxels[row] = part.shape[1]
+        if part.shape[1] >= FEWEST:
+            mean[row], sd[row] = part.mean(1), part.std(1)
+    return {"mean": mean, "sd": sd, "voxels": voxels}
+
+
+def _contrasts(parts: Sequence[dict[str, np.ndarray]], count: int) -> tuple[list[int], dict[str, np.ndarray]]:
+    """The classes that occur, and their statistics over cases, as `contrast.Statistics` wants them."""
+    mean, sd, voxels = (np.stack([part[key] for part in parts]) for key in ("mean", "sd", "voxels"))
+    weight = (voxels >= FEWEST)[..., None].astype(np.float32)
+    times = weight.sum(0)
+    total = np.maximum(times, 1)
+    middle = (mean * weight).sum(0) / total
+    between = np.sqrt(((mean - middle) ** 2 * weight).sum(0) / total)
+    values = np.array([*range(1, FIRST_CLUSTER), *range(FIRST_CLUSTER, FIRST_CLUSTER + count)])
+    present = voxels.sum(0) > 0
+    # a class too small to be measured anywhere looks like anything
+    middle[times[:, 0] == 0], between[times[:, 0] == 0] = 0.5, 0.3
+    table = {"mean": middle, "sd": between, "texture": (sd * weight).sum(0) / total,
+             "share": (voxels / voxels.sum(1, keepdims=True)).mean(0)}  # fmt: skip
+    return values[present].tolist(), {
+        f"contrast.{key}": np.ascontiguousarray(value[present], dtype=np.float32) for key, value in table.items()
+    }
+
+
+def _anatomies(
+    cases: Sequence[StoredCase], parts: dict[str, dict[str, np.ndarray]]
+) -> tuple[dict[str, np.ndarray], list[dict[str, object]], float]:
+    """Tensors of heads and lesions, the lesions' places, and how deep under the surface lesions begin."""
+    weights: dict[str, np.ndarray] = {}
+    places: list[dict[str, object]] = []
+    depths = []
+    for case in cases:
+        head, label = parts[case.case]["head"], parts[case.case]["label"]
+        weights[f"head.{case.case}"] = head
+        if lesion := cut(label, head > 0, case.case, case.patient):
+            weights[f"lesion.{case.case}"] = lesion.label
+            places.append({key: value for key, value in asdict(lesion).items() if key != "label"})
+            depths.append(depth(head > 0)[label > 0])
+    return weights, places, float(np.quantile(np.concatenate(depths), RIM_SHARE))

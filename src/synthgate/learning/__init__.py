@@ -1,0 +1,1 @@
+"""Training and applying a segmenter; shared by the judge, the arms and the served model."""

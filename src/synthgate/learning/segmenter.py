@@ -1,0 +1,79 @@
+"""The segmenter: a U-Net with one output per region, its training step and its whole-volume prediction."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from monai.inferers import sliding_window_inference
+from monai.losses import DiceLoss
+from monai.networks.nets import DynUNet
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthgate.params import Segmenter
+
+WINDOW_OVERLAP = 0.5
+LAYOUT = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
+    """A plain U-Net as nnU-Net trains it: [sample, channel, *space] → [sample, region, *space] logits."""
+    levels = len(params.features)
+    network: nn.Module = DynUNet(
+        spatial_dims=params.spatial_dims,
+        in_channels=channels,
+        out_channels=regions,
+        kernel_size=[3] * levels,
+        strides=[1] + [2] * (levels - 1),
+        upsample_kernel_size=[2] * (levels - 1),
+        filters=params.features,
+        norm_name="instance",
+    )
+    # a fifth faster on CPUs; the memory format changes no result beyond rounding
+    return network.to(memory_format=LAYOUT[params.spatial_dims])
+
+
+class Training(LightningModule):
+    """One segmenter's training: soft Dice over the batch plus cross-entropy per region, AdamW, one-cycle rate."""
+
+    def __init__(self, network: nn.Module, params: Segmenter) -> None:
+        super().__init__()
+        self.network = network
+        self.params = params
+        self.dice = DiceLoss(sigmoid=True, batch=True)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """The loss of one batch ([sample, channel, *space], [sample, region, *space])."""
+        image, target = batch
+        logits = self.network(image.contiguous(memory_format=LAYOUT[self.params.spatial_dims]))
+        loss: Tensor = self.dice(logits, target) + functional.binary_cross_entropy_with_logits(logits, target)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; the rate rises for a tenth of the steps and falls to zero."""
+        optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.params.learning_rate, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.params.learning_rate, total_steps=self.params.steps, pct_start=0.1
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, image: np.ndarray, params: Segmenter) -> np.ndarray:
+    """[channel, x, y, z] float32 → [region, x, y, z] float32 probabilities of the whole volume.
+
+    Averaged with the left-right mirrored volume. In 2D all slices are seen whole; in 3D by a sliding window.
+    """
+    network.eval()
+    volume = torch.from_numpy(np.ascontiguousarray(image))
+    mirrored = _whole(network, volume.flip(1), params).flip(1)
+    return ((_whole(network, volume, params) + mirrored) / 2).numpy()
+
+
+def _whole(network: nn.Module, volume: Tensor, params: Segmenter) -> Tensor:
+    if params.spatial_dims == 3:
+        out = sliding_window_inference(volume[None], params.patch, 1, network, overlap=WINDOW_OVERLAP, mode="gaussian")
+        return torch.sigmoid(torch.as_tensor(out)[0])
+    planes = volume.permute(3, 0, 1, 2).split(params.batch)
+    return torch.sigmoid(torch.cat([network(some) for some in planes])).permute(1, 2, 3, 0)

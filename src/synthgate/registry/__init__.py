@@ -1,0 +1,1 @@
+"""Approving models: candidates, rules, the manifest and versions."""

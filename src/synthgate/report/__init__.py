@@ -1,0 +1,1 @@
+"""Telling people: plots and tables for those who have something to tell."""

@@ -1,0 +1,1 @@
+"""Answering clinics: the REST service over a released bundle."""

@@ -1,0 +1,1 @@
+"""Pure numbers: neighbours, distances, intervals and permutation nulls; no files."""

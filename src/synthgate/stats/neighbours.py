@@ -1,0 +1,116 @@
+"""Neighbours, always from another patient; k-nearest-neighbour measures of fidelity and variety.
+
+Groups are patients (or donor groups). A measure that is undefined at these sizes is None.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthgate.stats.distances import pairwise
+
+Groups = Sequence[str] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """For each row: the nearest row of another group, and the nearest of a group other than that one's.
+
+    Distances are inf and indices −1 where there is no such row.
+    """
+
+    first: np.ndarray
+    first_index: np.ndarray
+    second: np.ndarray
+    second_index: np.ndarray
+
+
+def nearest_two(distances: np.ndarray, own: Groups, others: Groups) -> Nearest:
+    """Nearest and second patient for each row of `distances` [n, m]; `own` [n] and `others` [m] are groups."""
+    own, others = np.asarray(own), np.asarray(others)
+    rows = np.arange(len(distances))
+    allowed = np.where(own[:, None] == others[None], np.inf, distances)
+    first, d1 = _argmin(allowed)
+    taken = others[np.maximum(first, 0)]
+    second, d2 = _argmin(np.where((taken[:, None] == others[None]) & (first >= 0)[:, None], np.inf, allowed))
+    return Nearest(d1, np.where(np.isfinite(d1), first, -1)[rows], d2, second)
+
+
+def _argmin(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not distances.shape[1]:
+        return np.full(len(distances), -1), np.full(len(distances), np.inf)
+    index = distances.argmin(axis=1)
+    value = np.take_along_axis(distances, index[:, None], axis=1)[:, 0]
+    return np.where(np.isfinite(value), index, -1), value
+
+
+def distance_ratios(near: Nearest) -> np.ndarray | None:
+    """NNDR: d1/d2 per row, d2 from another patient than d1. Near 0 is suspicious; 1 where both are 0.
+
+    None where a row has fewer than two patients to compare with.
+    """
+    if not len(near.first) or not np.isfinite(near.second).all():
+        return None
+    return np.where(near.second > 0, near.first / np.where(near.second > 0, near.second, 1), 1.0)
+
+
+def one_nn_accuracy(a: np.ndarray, b: np.ndarray, groups_a: Groups, groups_b: Groups) -> float | None:
+    """Class-balanced 1-NN two-sample accuracy, each row's own patient left out. 0.5: alike; 1: separable.
+
+    None where a sample has fewer than two groups.
+    """
+    if len(set(groups_a)) < 2 or len(set(groups_b)) < 2:
+        return None
+    points = np.concatenate([a, b])
+    groups = np.concatenate([np.asarray(groups_a), np.asarray(groups_b)])
+    source = np.repeat([0, 1], [len(a), len(b)])
+    near = nearest_two(pairwise(points, points), groups, groups)
+    hit = source[near.first_index] == source
+    return float((hit[source == 0].mean() + hit[source == 1].mean()) / 2)
+
+
+def nearest_ratio(train: np.ndarray, unseen: np.ndarray, groups_train: Groups, groups_unseen: Groups) -> float | None:
+    """median d(unseen → nearest training patient) / median d(training → nearest other training patient).
+
+    About 1: unseen patients are as individual as training patients. None where undefined.
+    """
+    if not len(unseen) or len(set(groups_train)) < 2:
+        return None
+    among = nearest_two(pairwise(train, train), groups_train, groups_train).first
+    across = nearest_two(pairwise(unseen, train), groups_unseen, groups_train).first
+    middle = float(np.median(among))
+    if middle <= 0 or not np.isfinite(across).all():
+        return None
+    return float(np.median(across)) / middle
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Precision and recall (1904.06991), density and coverage (2002.09797)."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def neighbourhood(real: np.ndarray, fake: np.ndarray, k: int) -> Neighbourhood | None:
+    """The four measures from balls to the k-th neighbour within the own set; None for a set of at most k cases.
+
+    None also where all balls of a set have radius 0 (identical cases): nothing can lie inside.
+    """
+    if k < 1 or min(len(real), len(fake)) <= k:
+        return None
+    reals, fakes, cross = pairwise(real, real), pairwise(fake, fake), pairwise(real, fake)
+    real_radius = np.partition(reals, k, axis=1)[:, k]
+    fake_radius = np.partition(fakes, k, axis=1)[:, k]
+    if not real_radius.any() or not fake_radius.any():
+        return None
+    inside = cross < real_radius[:, None]
+    return Neighbourhood(
+        precision=float(inside.any(axis=0).mean()),
+        recall=float((cross < fake_radius[None]).any(axis=1).mean()),
+        density=float(inside.sum(axis=0).mean() / k),
+        coverage=float((cross.min(axis=1) < real_radius).mean()),
+    )

@@ -1,0 +1,1 @@
+"""Using batches: arms, their comparison and the evidence."""
