@@ -13,10 +13,14 @@ from synthgate.learning.segmenter import Training, build, predict
 from synthgate.learning.weights import load, save
 
 
+def params_of(dims: int):
+    return segmenter(dims, patch=(32, 32, 4)) if dims == 3 else segmenter()
+
+
 def network(dims: int, seed: int = 0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(segmenter(dims), 2, 2).eval()
+        return build(params_of(dims), 2, 2).eval()
 
 
 @pytest.mark.parametrize(("dims", "space"), [(2, (32, 48)), (3, (16, 16, 8))])
@@ -30,17 +34,17 @@ def test_it_gives_a_logit_per_region_and_voxel(dims, space):
 def test_a_whole_volume_is_answered_whatever_its_depth(dims, slices):
     image = np.random.default_rng(0).random((2, 32, 32, slices), np.float32)
     made = network(dims).train()
-    out = predict(made, image, segmenter(dims))
+    out = predict(made, image, params_of(dims))
     assert out.shape == (2, 32, 32, slices) and out.dtype == np.float32
     assert out.min() >= 0 and out.max() <= 1
-    assert np.array_equal(out, predict(made, image, segmenter(dims))), "predicting changes nothing"
+    assert np.array_equal(out, predict(made, image, params_of(dims))), "predicting changes nothing"
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_the_mirrored_patient_gets_the_mirrored_answer(dims):
     image = np.random.default_rng(1).random((2, 32, 32, 4), np.float32)
     made = network(dims)
-    straight, mirrored = (predict(made, i, segmenter(dims)) for i in (image, np.ascontiguousarray(image[:, ::-1])))
+    straight, mirrored = (predict(made, i, params_of(dims)) for i in (image, np.ascontiguousarray(image[:, ::-1])))
     assert np.allclose(mirrored[:, ::-1], straight, atol=1e-5)
     assert not np.allclose(mirrored, straight, atol=1e-3)
 
@@ -81,7 +85,7 @@ def test_weights_survive_the_way_to_disk(tmp_path):
 
 @pytest.mark.usefixtures("one_thread")
 def test_it_learns_the_bright_blob(tiny, tmp_path):
-    params = segmenter(steps=60, batch=8, features=(8, 16), checkpoint_every=30)
+    params = segmenter(steps=60, batch=8, features=(8, 16, 16), checkpoint_every=30)
     sampler = Sampler([Pool(tiny, tiny.select("train"), 1.0)], REGIONS, params, 0)
     made, curve = train(sampler, params, 2, tmp_path / "a.ckpt", "blob")
     assert curve[-1][0] == 60 and curve[-1][1] < curve[0][1]

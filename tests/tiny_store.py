@@ -19,9 +19,9 @@ PEOPLE = {"ann": "train", "bob": "train", "cay": "train", "dan": "train", "eve":
 
 
 def segmenter(dims: int = 2, **changed: object) -> Segmenter:
-    """A network of two levels that learns the blob within a minute on one thread."""
+    """A network of three levels that learns the blob within a minute on one thread."""
     row = {
-        "spatial_dims": dims, "features": (4, 8), "steps": 6, "batch": 4, "learning_rate": 0.02, "foreground": 0.5,
+        "spatial_dims": dims, "features": (4, 8, 8), "steps": 6, "batch": 4, "learning_rate": 0.02, "foreground": 0.5,
         "patch": (32, 32) if dims == 2 else (16, 16, 4), "checkpoint_every": 2,
     }  # fmt: skip
     return Segmenter(**(row | changed))  # type: ignore[arg-type]

@@ -81,7 +81,7 @@ class _Keeper(Callback):
         self.curve.append((step, sum(self._losses) / len(self._losses)))
         self._losses = []
         with replacing(self.path) as beside:
-            trainer.save_checkpoint(beside)
+            trainer.save_checkpoint(beside, weights_only=False)
         rate = (step - self._since[1]) / max(time.monotonic() - self._since[0], 1e-9)
         left = (self.steps - step) / max(rate, 1e-9)
         line = f"{self.what}: {step}/{self.steps} steps, {rate:.2f} steps/s, {left:.0f} s left"
@@ -99,13 +99,14 @@ def train(sampler: Sampler, params: Segmenter, channels: int, checkpoint: Path, 
         torch.manual_seed(sampler.seed)
         module = Training(build(params, channels, len(sampler.regions)), params)
     keeper = _Keeper(checkpoint, params.steps, what)
+    every = min(params.checkpoint_every, params.steps)
     with warnings.catch_warnings():
         # batches come ready-made from memory-mapped slices: worker processes would only copy them
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         Trainer(
             accelerator="auto",
             devices=1,
-            max_steps=params.steps,
+            max_epochs=-(-params.steps // every),  # not max_steps: with it, Lightning 2.6 resumes inside the last epoch
             callbacks=[keeper],
             reload_dataloaders_every_n_epochs=1,
             logger=False,
@@ -114,7 +115,7 @@ def train(sampler: Sampler, params: Segmenter, channels: int, checkpoint: Path, 
             enable_model_summary=False,
         ).fit(
             module,
-            datamodule=_Batches(sampler, min(params.checkpoint_every, params.steps)),
+            datamodule=_Batches(sampler, every),
             ckpt_path=str(checkpoint) if checkpoint.is_file() else None,
             weights_only=True,
         )

@@ -50,7 +50,7 @@ def choose(row: StudyRow, metrics: Mapping[str, Any], allowed: Mapping[str, bool
             reasons.append(told)
     arm = max(gains, key=lambda name: gains[name]) if gains else fallback
     why = "the largest shown gain on validation" if gains else "nothing that may be released was shown to beat it"
-    return Choice(arm, f"Released is {arm}: {why}. " + ". ".join(reasons) + ("." if reasons else ""))
+    return Choice(arm, ". ".join([f"Released is {arm}: {why}", *reasons]) + ".")
 
 
 def measure(cases: Sequence[StoredCase], score: Scorer, regions: Sequence[str], confidence: float, k: int) -> dict[str, Any]:
