@@ -15,7 +15,9 @@ MIXED = Arm("all", {"b": 0.25}, "donor", "real")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A batch whose cases show the anatomy of ann and bob."""
-    return make(tmp_path_factory.mktemp("batch"), entries({"s1": "synthetic", "s2": "synthetic"}, donors=("ann", "bob")))
+    return make(
+        tmp_path_factory.mktemp("batch"), entries({"s1": "synthetic", "s2": "synthetic"}, donors=("ann", "bob"))
+    )
 
 
 def card(*patients):

@@ -7,6 +7,7 @@ import torch
 from synthgate.learning import augment
 from synthgate.learning.regions import dice
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SPACE = {2: (48, 40), 3: (32, 32, 12)}
 
 
@@ -16,7 +17,9 @@ def batch(dims: int, samples: int = 6):
     head = axes[0] ** 2 + axes[1] ** 2 < 14**2
     ball = (axes[0] - 4) ** 2 + (axes[1] + 3) ** 2 + (axes[2] ** 2 if dims == 3 else 0) < 5**2
     image = torch.where(ball, 1.0, 0.3) * head
-    return image.expand(samples, 2, *SPACE[dims]).contiguous(), ball.float().expand(samples, 1, *SPACE[dims]).contiguous()
+    return image.expand(samples, 2, *SPACE[dims]).contiguous(), ball.float().expand(
+        samples, 1, *SPACE[dims]
+    ).contiguous()
 
 
 def quiet(draw: augment.Draw) -> augment.Draw:

@@ -47,7 +47,15 @@ def test_too_few_patients_are_refused():
 
 @pytest.mark.parametrize(
     ("people", "expected"),
-    [(("a",), 0.1), (("b",), 0.2), (("c",), 0.9), (("a", "a2"), 0.1), (("a", "c"), 0.2), (("a", "b", "c"), 0.2), ((), 0.2)],
+    [
+        (("a",), 0.1),
+        (("b",), 0.2),
+        (("c",), 0.9),
+        (("a", "a2"), 0.1),
+        (("a", "c"), 0.2),
+        (("a", "b", "c"), 0.2),
+        ((), 0.2),
+    ],
 )
 def test_each_is_answered_by_the_fold_that_did_not_see_them_and_spread_donors_by_the_median(people, expected):
     answer = FITTED.predict(np.zeros((1, 16, 16, 2), np.float32), people)

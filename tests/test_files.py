@@ -48,7 +48,8 @@ def test_a_failing_block_keeps_the_old_and_leaves_nothing_beside(tmp_path, folde
 
 
 EMPTY = pytest.param(
-    True, marks=pytest.mark.xfail(strict=True, reason="BUG: the old folder is renamed away before the new is seen to be")
+    True,
+    marks=pytest.mark.xfail(strict=True, reason="BUG: the old folder is renamed away before the new is seen to be"),
 )
 
 

@@ -19,8 +19,6 @@ PEOPLE = {"ann": "train", "bob": "train"}
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import torch
-torch.set_num_threads(1)
 import test_fitting as tests
 dims, last = map(int, sys.argv[1:])
 class Killed(tests.Sampler):
@@ -34,6 +32,7 @@ tests.fit(Path("killed"), dims, Killed)
 
 def fit(folder: Path, dims: int, kind: type[Sampler] = Sampler) -> Path:
     """Seven steps, a checkpoint after every second, in a scratch folder under `folder`."""
+    torch.set_num_threads(1)  # also where a fixture of the module calls; `one_thread` restores it
     store = make(folder, entries(PEOPLE))
     sampler = kind([Pool(store, store.cases, 1.0)], REGIONS, segmenter(dims, steps=7), 3)
     with Scratch.opened("train", {"dims": dims}, root=folder / "scratch") as scratch:
@@ -42,7 +41,9 @@ def fit(folder: Path, dims: int, kind: type[Sampler] = Sampler) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return {dims: fit(tmp_path_factory.mktemp(f"whole{dims}"), dims) for dims in (2, 3)}
+    before = torch.get_num_threads()
+    yield {dims: fit(tmp_path_factory.mktemp(f"whole{dims}"), dims) for dims in (2, 3)}
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("dims", "last"), [(2, 5), (3, 4)])

@@ -14,14 +14,20 @@ def ledger(tmp_path):
 def test_each_new_candidate_is_an_opening_and_the_same_one_is_not(ledger):
     assert [opened(ledger, name, False) for name in ("a", "b", "a", "b", "c", "a")] == [1, 2, 1, 2, 3, 1]
     with ledger.open(newline="") as stream:
-        assert [(row["opening"], row["candidate"]) for row in csv.DictReader(stream)] == [("1", "a"), ("2", "b"), ("3", "c")]
+        assert [(row["opening"], row["candidate"]) for row in csv.DictReader(stream)] == [
+            ("1", "a"),
+            ("2", "b"),
+            ("3", "c"),
+        ]
 
 
 def test_after_three_openings_it_is_spent_for_new_ones(ledger):
     for name in "abc":
         opened(ledger, name, False)
     before = ledger.read_bytes()
-    with pytest.raises(LineageError, match=r"brain\.ledger\.csv: the hold-out was opened for 3 candidates and is spent"):
+    with pytest.raises(
+        LineageError, match=r"brain\.ledger\.csv: the hold-out was opened for 3 candidates and is spent"
+    ):
         opened(ledger, "d", False)
     assert ledger.read_bytes() == before
     assert opened(ledger, "b", False) == 2

@@ -86,7 +86,6 @@ def test_the_shipped_preset_is_what_is_committed(root):
     assert params.load(root / "params.yaml") == params.load(ROOT / "params.yaml")
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a replaced list loses its [flow] style, so params.yaml is reformatted")
 def test_a_preset_that_changes_nothing_leaves_the_text_alone(root):
     before = (root / "params.yaml").read_text()
     presets.use("shipped", root)
@@ -194,7 +193,17 @@ CONTRADICTIONS = [
     ("generators.randomised", "study", "lung", r"the rows are \['brain'\]"),
     ("batches.randomised", "generator", "gan", r"the rows are \['randomised'\]"),
     pytest.param(
-        f"{BRAIN}.study.arms.real", "patients", "some", "patients",
+        f"{BRAIN}.study.segmenter",
+        "features",
+        [16, 32],
+        "features",
+        marks=pytest.mark.xfail(strict=True, reason="BUG: the network needs three levels; fewer fail in the stage"),
+    ),
+    pytest.param(
+        f"{BRAIN}.study.arms.real",
+        "patients",
+        "some",
+        "patients",
         marks=pytest.mark.xfail(strict=True, reason="BUG: one wrong value, two messages (int or 'all')"),
     ),
 ]

@@ -9,6 +9,8 @@ from synthgate.errors import CohortError
 from synthgate.learning import augment
 from synthgate.learning.sampler import Pool, Sampler
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def unaugmented(monkeypatch):
@@ -73,7 +75,9 @@ def test_the_foreground_share_holds(tiny, unaugmented, foreground):
 def test_pools_give_their_shares(tiny, tmp_path, unaugmented):
     listed = entries({"s1": "synthetic", "s2": "synthetic"}, donors=("ann",))
     bright = [
-        dataclasses.replace(entry, load=lambda s=s: dataclasses.replace(volume(s), label=np.zeros_like(volume(s).label)))
+        dataclasses.replace(
+            entry, load=lambda s=s: dataclasses.replace(volume(s), label=np.zeros_like(volume(s).label))
+        )
         for s, entry in enumerate(listed, start=20)
     ]
     store = make(tmp_path, bright)
@@ -91,7 +95,7 @@ def test_a_volume_thinner_than_the_patch_is_padded_with_nothing(tiny, unaugmente
 
 
 def test_a_lesion_asked_for_in_3d_lies_in_the_depth_of_the_patch(tiny, unaugmented):
-    made = sampler(tiny, spatial_dims=3, patch=(32, 32, 2), foreground=1.0, batch=32)
+    made = sampler(tiny, spatial_dims=3, patch=(32, 32, 4), foreground=1.0, batch=32)
     assert made.batch(0)[1].flatten(1).any(1).all()
 
 

@@ -82,9 +82,9 @@ def test_who_waits_too_long_is_told_which_process_holds_it(root, python):
     process = python(HOLD, "60")
     assert process.stdout.readline() == "held\n"
     start = time.monotonic()
-    with pytest.raises(BusyError, match=rf"in use by process {process.pid}\b"):
-        with Scratch.opened("work", {}, root=root, wait_s=0.5):
-            pass
+    told = pytest.raises(BusyError, match=rf"in use by process {process.pid}\b")
+    with told, Scratch.opened("work", {}, root=root, wait_s=0.5):
+        pass
     assert 0.4 < time.monotonic() - start < 10
 
 

@@ -12,6 +12,8 @@ from synthgate.learning.scoring import score
 from synthgate.learning.segmenter import Training, build, predict
 from synthgate.learning.weights import load, save
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def params_of(dims: int):
     return segmenter(dims, patch=(32, 32, 4)) if dims == 3 else segmenter()

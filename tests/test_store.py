@@ -1,5 +1,4 @@
 import dataclasses
-import os
 import signal
 
 import numpy as np
@@ -98,6 +97,6 @@ def test_a_missing_or_incomplete_store_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match="dvc repro"):
         Store.open(tmp_path / "store")
     folder = make(tmp_path).folder
-    os.remove(folder / "shard-001" / "truth.z")
+    (folder / "shard-001" / "truth.z").unlink()
     with pytest.raises(ArtefactError, match="shard-001 is missing"):
         Store.open(folder)

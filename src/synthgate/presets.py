@@ -50,4 +50,12 @@ def _merge(current: Any, changes: Any) -> None:
         elif isinstance(value, dict) and isinstance(current.get(key), dict):
             _merge(current[key], value)
         else:
-            current[key] = value
+            current[key] = _on_one_line(value) if isinstance(value, list) else value
+
+
+def _on_one_line(values: list[Any]) -> Any:
+    from ruamel.yaml.comments import CommentedSeq
+
+    out = CommentedSeq(values)
+    out.fa.set_flow_style()
+    return out

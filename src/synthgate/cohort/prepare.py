@@ -17,7 +17,9 @@ from synthgate.params import Prepare
 BRIGHTEST = 1.5
 """Prepared intensities are clipped here; 0 and 1 are the percentiles of the head."""
 HEAD_LEVEL = 0.1
-"""A voxel belongs to the head above this share of the channels' mean 99.5th percentile."""
+"""A voxel belongs to the head above this share of the way from the background to the channels' 99.5th percentile."""
+FRAME = 2
+"""Pixels at the in-plane border whose 10th percentile is taken for the background."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,11 @@ def find_head(image: np.ndarray) -> np.ndarray:
     if not (top > 0).any():
         raise CohortError("the image holds no head: its channels are constant or nowhere above zero; check the files")
     mean = np.mean([channel / level for channel, level in zip(image, top, strict=True) if level > 0], axis=0)
-    parts, count = ndimage.label(mean > HEAD_LEVEL)
+    inner = np.zeros(mean.shape, bool)
+    inner[FRAME:-FRAME, FRAME:-FRAME] = True
+    # some scanners store a background well above zero
+    background = float(np.percentile(mean[~inner], 10))
+    parts, count = ndimage.label(mean > background + HEAD_LEVEL * (1 - background))
     if not count:
         raise CohortError("the image holds no head: nothing stands out of its background; check the files")
     head = parts == np.bincount(parts.ravel())[1:].argmax() + 1
