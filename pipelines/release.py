@@ -26,7 +26,11 @@ def main(study: str) -> None:
     k = holdout.opened(places.ledger(study), digest(folder / weights.NAME), row.cohort.simulated)
     answer = functools.partial(predict, network, params=row.study.segmenter)
     measured = release.measure(
-        store.select("hold-out"), lambda case: score(answer, store, case, regions), list(regions), row.study.confidence, k
+        store.select("hold-out"),
+        lambda case: score(answer, store, case, regions),
+        list(regions),
+        row.study.confidence,
+        k,
     )
     arm = row.study.arms[choice.arm]
     used = {}

@@ -25,7 +25,7 @@ def main(study: str) -> None:
         batches = run.batches_at_hand(everything, study, scratch)
         trainings = arms.plan(row.study, real, batches)
         results = {training.name: run.run_arm(training, row, real, scratch) for training in trainings}
-        scores = [score for _, found in results.values() for score in found] + run.cross_validate(row, real, scratch)
+        scores = [score for _, found in results.values() for score in found] + run.cross_validate(study, row, real)
 
         people = tuple(sorted({who for t in trainings for who in (*t.patients, *t.foreign)}))
         foreign = {training.arm: len(training.foreign) for training in trainings}

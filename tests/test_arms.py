@@ -54,6 +54,7 @@ def test_draws_have_their_own_seed_and_arms_share_it(tiny, made):
         real, mixed, three = (found[arm, draw] for arm in ("real", "mixed", "three"))
         assert real.seed == mixed.seed == three.seed == 7 + draw
         assert real.patients == mixed.patients and len(real.patients) == 2
+        assert {case.patient for case in mixed.pools[0].cases} == set(mixed.patients)
         assert set(real.patients) < set(three.patients)
         assert set(mixed.foreign) == {"ann", "bob"} - set(mixed.patients)
     assert len({found["real", draw].patients for draw in range(6)}) > 1

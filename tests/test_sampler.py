@@ -94,9 +94,18 @@ def test_a_volume_thinner_than_the_patch_is_padded_with_nothing(tiny, unaugmente
     assert image[..., :6].any() and not image[..., 6:].any() and not target[..., 6:].any()
 
 
-def test_a_lesion_asked_for_in_3d_lies_in_the_depth_of_the_patch(tiny, unaugmented):
-    made = sampler(tiny, spatial_dims=3, patch=(32, 32, 4), foreground=1.0, batch=32)
-    assert made.batch(0)[1].flatten(1).any(1).all()
+def test_a_lesion_asked_for_in_3d_lies_in_the_depth_of_the_patch(tmp_path, unaugmented):
+    def deep(seed):  # 24 slices, the lesion in slices 2 to 4 only
+        one = volume(seed)
+        images = {name: np.concatenate([values] * 4, 2) for name, values in one.images.items()}
+        return dataclasses.replace(one, images=images, label=np.pad(one.label, ((0, 0), (0, 0), (0, 18))))
+
+    listed = [dataclasses.replace(e, load=lambda s=s: deep(s)) for s, e in enumerate(entries({"a": "train"}))]
+    store = make(tmp_path, listed)
+    for foreground in (1.0, 0.0):
+        params = segmenter(3, patch=(32, 32, 4), foreground=foreground, batch=32)
+        shown = Sampler([Pool(store, store.cases, 1.0)], REGIONS, params, 0).batch(0)[1].flatten(1).any(1)
+        assert shown.all() == bool(foreground)
 
 
 def test_a_patch_larger_than_the_grid_is_refused(tiny):

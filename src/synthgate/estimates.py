@@ -17,7 +17,7 @@ REPEATS = 3
 # Measure again: `dvc repro -s -f STAGE@ROW`, the time it takes divided by its cases.
 START_S = 6.0
 """Imports of a stage's process."""
-PREPARE_S = 0.3
+PREPARE_S = 0.15
 TRAIN_GENERATOR_S = 0.5
 SYNTHESIZE_S = 1.0
 GATE_S = 1.5

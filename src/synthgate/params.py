@@ -15,6 +15,8 @@ from pydantic.dataclasses import dataclass
 from synthgate.errors import ParamsError
 
 strict = ConfigDict(extra="forbid")
+GROUPS = 4
+"""Groups of the segmenter's group norm; its features are multiples of it."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -98,6 +100,8 @@ class Segmenter:
             raise ValueError(
                 f"patch needs {self.spatial_dims} numbers for spatial_dims {self.spatial_dims}, got {list(self.patch)}"
             )
+        if len(self.features) < 2 or any(width < GROUPS or width % GROUPS for width in self.features):
+            raise ValueError(f"features must be at least two multiples of {GROUPS}, got {list(self.features)}")
         step = 2 ** (len(self.features) - 1)
         if any(side % step for side in self.patch):
             raise ValueError(f"patch {list(self.patch)} must be divisible by {step} for {len(self.features)} levels")

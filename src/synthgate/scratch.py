@@ -35,17 +35,19 @@ class Scratch:
         name: str,
         key: Mapping[str, Any],
         *,
+        rooms: tuple[str, ...] = ("",),
         root: Path = Path(".scratch"),
         wait_s: float = 3600.0,
     ) -> Iterator["Scratch"]:
-        """Lock `name` and yield the folder `root/name/<digest>`; the digest is of `key` and of this package's code.
+        """Lock `name` and yield the folder `root/name/<digest>`; the digest is of `key` and of the code in `rooms`.
 
-        `key` holds all that the result depends on: parameters and the digests of inputs (`cards.inputs_of`). What other
-        keys left there is removed. Waits up to `wait_s` seconds for another process that works under this name, then
+        `key` holds all that the result depends on: parameters and the digests of inputs (`cards.inputs_of`); `rooms` are
+        the folders of this package whose code it depends on, all of them by default. What other keys left is removed. Waits up to `wait_s` seconds for another process that works under this name, then
         raises BusyError naming its process id.
         """
         home = root / name
-        path = home / digest_of([key, digest_all(sorted(PACKAGE.rglob("*.py")))])[:16]
+        code = [file for room in rooms for file in sorted((PACKAGE / room).rglob("*.py"))]
+        path = home / digest_of([key, digest_all(code)])[:16]
         with locked(home / "lock", wait_s):
             for stale in home.iterdir():
                 if stale.is_dir() and stale != path:

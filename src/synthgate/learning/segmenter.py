@@ -11,16 +11,15 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthgate.params import Segmenter
+from synthgate.params import GROUPS, Segmenter
 
 WINDOW_OVERLAP = 0.5
-LAYOUT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
-    """A plain U-Net as nnU-Net trains it: [sample, channel, *space] → [sample, region, *space] logits."""
+    """A plain U-Net as nnU-Net's, with group norm (faster on CPUs than instance norm): [sample, channel, *space] → [sample, region, *space] logits."""
     levels = len(params.features)
-    network: nn.Module = DynUNet(
+    return DynUNet(
         spatial_dims=params.spatial_dims,
         in_channels=channels,
         out_channels=regions,
@@ -28,10 +27,8 @@ def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
         strides=[1] + [2] * (levels - 1),
         upsample_kernel_size=[2] * (levels - 1),
         filters=params.features,
-        norm_name="instance",
+        norm_name=("group", {"num_groups": GROUPS}),
     )
-    # a fifth faster on CPUs; the memory format changes no result beyond rounding
-    return network.to(memory_format=LAYOUT[params.spatial_dims])
 
 
 class Training(LightningModule):
@@ -46,7 +43,7 @@ class Training(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """The loss of one batch ([sample, channel, *space], [sample, region, *space])."""
         image, target = batch
-        logits = self.network(image.contiguous(memory_format=LAYOUT[self.params.spatial_dims]))
+        logits = self.network(image)
         loss: Tensor = self.dice(logits, target) + functional.binary_cross_entropy_with_logits(logits, target)
         return loss
 

@@ -53,7 +53,9 @@ def choose(row: StudyRow, metrics: Mapping[str, Any], allowed: Mapping[str, bool
     return Choice(arm, ". ".join([f"Released is {arm}: {why}", *reasons]) + ".")
 
 
-def measure(cases: Sequence[StoredCase], score: Scorer, regions: Sequence[str], confidence: float, k: int) -> dict[str, Any]:
+def measure(
+    cases: Sequence[StoredCase], score: Scorer, regions: Sequence[str], confidence: float, k: int
+) -> dict[str, Any]:
     """Mean Dice per region over hold-out patients, with intervals at the error (1 - confidence)/k for opening k.
 
     A region that is empty in truth and prediction counts as undefined for that patient, and is counted.

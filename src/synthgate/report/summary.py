@@ -22,9 +22,7 @@ def summary(params: Params) -> str:
 
 def verdicts(params: Params) -> dict[str, Any]:
     """Batch → its `verdict.json`; raises ArtefactError where one is missing."""
-    return {
-        name: read_json(places.gate(batch.study, name) / "verdict.json") for name, batch in params.batches.items()
-    }
+    return {name: read_json(places.gate(batch.study, name) / "verdict.json") for name, batch in params.batches.items()}
 
 
 def markdown(params: Params) -> str:

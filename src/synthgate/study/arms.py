@@ -69,7 +69,9 @@ def plan(study: Study, store: Store, batches: Mapping[str, BatchAtHand]) -> list
                     f"arm {name} has the regime own, but its batches learned from {len(foreign)} patients that are not its "
                     f"own ({foreign[0]}, …); give its generator the arm's patients, or make the regime donor"
                 )
-            trainings.append(Training(name, draw, seed, patients, foreign, _pools(arm, store, cases, patients, batches)))
+            trainings.append(
+                Training(name, draw, seed, patients, foreign, _pools(arm, store, cases, patients, batches))
+            )
     return trainings
 
 

@@ -17,7 +17,7 @@ from synthgate.learning.fitting import trained
 from synthgate.learning.sampler import Sampler
 from synthgate.learning.scoring import score
 from synthgate.learning.segmenter import build, predict
-from synthgate.params import Params, StudyRow
+from synthgate.params import Params, StudyRow, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 from synthgate.study.arms import BatchAtHand, Training
@@ -44,7 +44,11 @@ def batches_at_hand(params: Params, study: str, scratch: Scratch) -> dict[str, B
         made = scratch.once(
             f"batch-{name}",
             lambda out, folder=folder: store.write(
-                out, entries.synthetic(folder), row.cohort.channels, row.prepare, scratch.within(f"shards-{folder.name}")
+                out,
+                entries.synthetic(folder),
+                row.cohort.channels,
+                row.prepare,
+                scratch.within(f"shards-{folder.name}"),
             ),
         )
         verdict = Verdict.read(places.gate(study, name) / "verdict.json")
@@ -64,21 +68,31 @@ def run_arm(training: Training, row: StudyRow, real: Store, scratch: Scratch) ->
     return folder, _scored(scratch, training, cases, lambda case: score(answer, real, case, regions))
 
 
-def cross_validate(row: StudyRow, real: Store, scratch: Scratch) -> list[Score]:
-    """Out-of-fold scores of real-only training over all development patients; empty where `folds` is 0."""
+def cross_validate(study: str, row: StudyRow, real: Store) -> list[Score]:
+    """Out-of-fold scores of real-only training over all development patients; empty where `folds` is 0.
+
+    It has a scratch folder of its own, so that another batch or another verdict does not train its folds again.
+    """
     if not row.study.folds:
         return []
     regions, params = row.cohort.regions, row.study.segmenter
     cases = real.select("train", "validation")
-    fold_of = crossfit.assign([case.patient for case in cases], row.study.folds, row.study.seed)
-    folders = crossfit.cross_fit(real, cases, regions, params, fold_of, row.study.seed, scratch)
-    fitted = crossfit.load(folders, fold_of, len(real.channels), len(regions), params)
-    return _scored(
-        scratch,
-        Training(CROSS_VALIDATION, 0, row.study.seed, tuple(fold_of), (), ()),
-        cases,
-        lambda case: score(functools.partial(fitted.predict, people=case.people), real, case, regions),
-    )
+    key = {
+        "segmenter": as_plain(params),
+        "folds": [row.study.folds, row.study.seed],
+        "regions": [*regions.items()],
+        "build": cards.read(real.folder).content,
+    }
+    with Scratch.opened(f"cross_validation-{study}", key, rooms=("learning",)) as scratch:
+        fold_of = crossfit.assign([case.patient for case in cases], row.study.folds, row.study.seed)
+        folders = crossfit.cross_fit(real, cases, regions, params, fold_of, row.study.seed, scratch)
+        fitted = crossfit.load(folders, fold_of, len(real.channels), len(regions), params)
+        return _scored(
+            scratch,
+            Training(CROSS_VALIDATION, 0, row.study.seed, tuple(fold_of), (), ()),
+            cases,
+            lambda case: score(functools.partial(fitted.predict, people=case.people), real, case, regions),
+        )
 
 
 def _scored(
