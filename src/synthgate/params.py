@@ -100,8 +100,8 @@ class Segmenter:
             raise ValueError(
                 f"patch needs {self.spatial_dims} numbers for spatial_dims {self.spatial_dims}, got {list(self.patch)}"
             )
-        if len(self.features) < 2 or any(width < GROUPS or width % GROUPS for width in self.features):
-            raise ValueError(f"features must be at least two multiples of {GROUPS}, got {list(self.features)}")
+        if len(self.features) < 3 or any(width < GROUPS or width % GROUPS for width in self.features):
+            raise ValueError(f"features must be at least three multiples of {GROUPS}, got {list(self.features)}")
         step = 2 ** (len(self.features) - 1)
         if any(side % step for side in self.patch):
             raise ValueError(f"patch {list(self.patch)} must be divisible by {step} for {len(self.features)} levels")

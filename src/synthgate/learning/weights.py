@@ -4,23 +4,35 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from synthgate.errors import ArtefactError
 
 NAME = "model.safetensors"
 
 
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Name → tensor, each once: MONAI's networks hold some parts under two names. The same weights, the same order."""
+    once: dict[int, str] = {}
+    state = network.state_dict()
+    for name in sorted(state):
+        once.setdefault(state[name].data_ptr(), name)
+    return {name: state[name].contiguous() for name in once.values()}
+
+
 def save(network: nn.Module, folder: Path) -> None:
     """Write the network's weights to `folder/model.safetensors`."""
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / NAME)
+    save_file(tensors(network), folder / NAME)
 
 
 def load(network: nn.Module, folder: Path) -> nn.Module:
     """Fill the network from `folder/model.safetensors` and set it to evaluation; raises ArtefactError."""
     path = folder / NAME
     try:
-        network.load_state_dict(load_file(path))
+        found = load_file(path)
+        if found.keys() != tensors(network).keys():
+            raise ArtefactError(f"{path} is of another network; rebuild it with `dvc repro`")
+        network.load_state_dict(found, strict=False)
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing; rebuild it with `dvc repro`") from None
     except (SafetensorError, RuntimeError) as error:
