@@ -41,8 +41,8 @@ def main(study: str) -> None:
         run.write_scores(reports / "scores.csv", scores)
         names = list(dict.fromkeys(score.arm for score in scores))
         metrics = evidence.as_metrics(scores, row.study, list(row.cohort.regions), names)
-        for name, arm in row.study.arms.items():
-            metrics[name]["eligible"] = arms.eligible(arm, batches)
+        for arm, settled in row.study.arms.items():
+            metrics[arm]["eligible"] = arms.eligible(settled, batches)
         write_json(reports / "metrics.json", metrics)
 
 

@@ -41,9 +41,10 @@ class Scratch:
     ) -> Iterator["Scratch"]:
         """Lock `name` and yield the folder `root/name/<digest>`; the digest is of `key` and of the code in `rooms`.
 
-        `key` holds all that the result depends on: parameters and the digests of inputs (`cards.inputs_of`); `rooms` are
-        the folders of this package whose code it depends on, all of them by default. What other keys left is removed. Waits up to `wait_s` seconds for another process that works under this name, then
-        raises BusyError naming its process id.
+        `key` holds all that the result depends on: parameters and the digests of inputs (`cards.inputs_of`); `rooms`
+        are the folders of this package whose code it depends on, all of them by default. What other keys left is
+        removed. Waits up to `wait_s` seconds for another process that works under this name, then raises BusyError
+        naming its process id.
         """
         home = root / name
         code = [file for room in rooms for file in sorted((PACKAGE / room).rglob("*.py"))]

@@ -18,7 +18,7 @@ def real(folder: Path, study: str, cohort: Cohort, splits: dict[str, str]) -> li
     """The patients of `data/<study>` with their splits; raises CohortError for one the splits table does not have."""
     key = key_for(study, cohort.simulated)
     entries = []
-    for case in read(folder, "cohort").cases:
+    for case in _cases(folder):
         name = pseudonym(key, case.patient_id)
         if name not in splits:
             raise CohortError(
@@ -29,13 +29,28 @@ def real(folder: Path, study: str, cohort: Cohort, splits: dict[str, str]) -> li
     return entries
 
 
-def synthetic(folder: Path) -> list[Entry]:
-    """The cases of a batch, ours or somebody else's; donors are what its `cases.csv` says, empty where it does not."""
-    entries = []
-    for case in read(folder, "cohort").cases:
+def synthetic(folder: Path, study: str) -> list[Entry]:
+    """The cases of a batch, ours or somebody else's; donors are what its `cases.csv` says, empty where it does not.
+
+    Raises CohortError for a batch that says it is of another study.
+    """
+    found = []
+    for case in _cases(folder):
+        if (said := case.attributes.get("study", study)) != study:
+            raise CohortError(f"{case.where}: it is of study {said}, expected {study}; judge it in its own study")
         donors = tuple(filter(None, case.attributes.get("donors", "").split(";")))
-        entries.append(_entry(case, case.case_id, "", "synthetic", donors))
-    return entries
+        found.append(_entry(case, case.case_id, "", "synthetic", donors))
+    return found
+
+
+def _cases(folder: Path) -> list[Case]:
+    source = read(folder, "cohort")
+    faults = [str(problem) for problem in source.problems if problem.grade == "fault"]
+    if not source.cases and not faults:
+        faults = [f"{folder}: expected at least one case in cases.csv, got none; adopt or make some"]
+    if faults:
+        raise CohortError("\n".join(faults))
+    return source.cases
 
 
 def terms(folder: Path) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ rests on) and `card.json`, whose digest over the other three is checked whenever
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,19 +67,11 @@ class Bundle:
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
         """Load a release; raises ArtefactError where it is missing, half-written, changed or not one."""
-        import safetensors.torch
-
-        from synthgate.learning import segmenter
+        from synthgate.learning import segmenter, weights
 
         settings, manifest = verify(folder)
-        try:
-            network = segmenter.build(settings.network, len(settings.channels), len(settings.regions))
-            network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-        except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
-            raise ArtefactError(
-                f"{folder / WEIGHTS} does not fit the network of {SETTINGS} ({error}); rebuild it with `dvc repro`"
-            ) from error
-        return cls(settings, manifest, network.eval())
+        network = segmenter.build(settings.network, len(settings.channels), len(settings.regions))
+        return cls(settings, manifest, weights.load(network, folder))
 
     @property
     def manifest_id(self) -> str:
@@ -128,8 +119,9 @@ def weights_of(network: Any) -> bytes:
     """A torch module's weights as the bytes of a safetensors file; the same weights give the same bytes."""
     import safetensors.torch
 
-    state: Mapping[str, Any] = network.state_dict()
-    return safetensors.torch.save({name: state[name].detach().cpu().contiguous() for name in sorted(state)})
+    from synthgate.learning.weights import tensors
+
+    return safetensors.torch.save(tensors(network))
 
 
 def verify(folder: Path) -> tuple[Settings, Manifest]:

@@ -16,7 +16,7 @@ def summary(params: Params) -> str:
     lines = []
     for study, row in params.studies.items():
         kind = "simulated patients" if row.cohort.simulated else "real patients"
-        lines += ["", f"Study {study} ({kind})", *_verdicts(params, study), *_arms(study, row), *_release(study)]
+        lines += ["", f"Study {study} ({kind})", *_verdicts(params, study), *_arms(study, row), *_release(study, row)]
     return "\n".join([*lines, "", NOTICE])
 
 
@@ -27,11 +27,11 @@ def verdicts(params: Params) -> dict[str, Any]:
 
 def markdown(params: Params) -> str:
     """The verdicts and releases as Markdown, for a merge request."""
-    lines = ["## synthgate", "", "| batch | verdict | reasons |", "| --- | --- | --- |"]
+    lines = ["| batch | verdict | reasons |", "| --- | --- | --- |"]
     for name, found in verdicts(params).items():
         lines.append(f"| {name} | **{_told(found)}** | {'<br>'.join(found['reasons']) or '–'} |")
-    for study in params.studies:
-        lines += ["", *(line.strip() for line in _release(study))]
+    for study, row in params.studies.items():
+        lines += ["", *(line.strip() for line in _release(study, row))]
     return "\n".join([*lines, "", f"_{NOTICE}_"])
 
 
@@ -89,13 +89,13 @@ def _interval(found: dict[str, Any]) -> str:
     return f"{found['dice']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
-def _release(study: str) -> Iterator[str]:
+def _release(study: str, row: StudyRow) -> Iterator[str]:
     path = places.reports("release", study) / "metrics.json"
     if not path.is_file():
         yield "  release: none yet"
         return
     found = read_json(path)
     yield f"  {found['decision']}"
-    cells = [f"{region} {_interval(value)}" for region, value in found["hold_out"].items()]
+    cells = [f"{region} {_interval(value)}" for region in row.cohort.regions if (value := found["hold_out"][region])]
     yield f"  Hold-out Dice: {'  '.join(cells)}"
     yield f"  Manifest {found['manifest']}: see {places.release(study)}/manifest.json; serve it with `synthgate serve`"

@@ -66,7 +66,7 @@ def plan(study: Study, store: Store, batches: Mapping[str, BatchAtHand]) -> list
             foreign = tuple(sorted(behind - set(patients)))
             if arm.regime == "own" and foreign:
                 raise LineageError(
-                    f"arm {name} has the regime own, but its batches learned from {len(foreign)} patients that are not its "
+                    f"arm {name} has the regime own, but its batches learned from {len(foreign)} patients not its "
                     f"own ({foreign[0]}, …); give its generator the arm's patients, or make the regime donor"
                 )
             trainings.append(
@@ -81,8 +81,8 @@ def _behind(name: str, batch: BatchAtHand, split_of: Mapping[str, str]) -> set[s
     for who in sorted(people):
         if split_of.get(who) != "train":
             raise LineageError(
-                f"batch {name} derives from patient {who}, who is {split_of.get(who, 'unknown')}, expected train; nothing "
-                f"made from a validation or hold-out patient may be trained on: make the batch again without them"
+                f"batch {name} derives from patient {who}, who is {split_of.get(who, 'unknown')}, expected train; "
+                f"nothing made from held-out patients may be trained on: make the batch again without them"
             )
     return people
 

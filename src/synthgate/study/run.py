@@ -35,22 +35,17 @@ def batches_at_hand(params: Params, study: str, scratch: Scratch) -> dict[str, B
     orphans = sorted({folder.name for folder in home.glob("*") if folder.is_dir()} - set(rows))
     if orphans:
         raise ArtefactError(
-            f"{home / orphans[0]} is no row under `batches` in params.yaml; add its row (with study: {study}), or remove "
+            f"{home / orphans[0]} is no row under `batches` in params.yaml; add its row (study: {study}), or remove "
             f"the folder, so that nothing is trained on unseen"
         )
     found = {}
     for name in rows:
         folder = places.batch(study, name)
-        made = scratch.once(
-            f"batch-{name}",
-            lambda out, folder=folder: store.write(
-                out,
-                entries.synthetic(folder),
-                row.cohort.channels,
-                row.prepare,
-                scratch.within(f"shards-{folder.name}"),
-            ),
+        entered = entries.synthetic(folder, study)
+        write = functools.partial(
+            store.write, entries=entered, channels=row.cohort.channels, params=row.prepare, scratch=scratch.within(name)
         )
+        made = scratch.once(f"batch-{name}", write)
         verdict = Verdict.read(places.gate(study, name) / "verdict.json")
         card = cards.read(folder) if (folder / cards.NAME).is_file() else None
         found[name] = BatchAtHand(Store.open(made), card, verdict.verdict, verdict.proportion)

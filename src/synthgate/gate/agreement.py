@@ -1,0 +1,118 @@
+"""Agreement: do image and label belong together? By a model trained on real patients, and without any model."""
+
+import numpy as np
+
+from synthgate.gate.measured import Measured
+from synthgate.gate.verdict import Finding, Outcome, Weight
+from synthgate.learning.regions import Regions
+from synthgate.params import Gate
+from synthgate.stats.intervals import difference, t_interval
+
+REJECTS: Weight = "rejects"
+BINS = 12
+"""Intensity bins of the mutual information."""
+LEAST = 20
+"""Thumbnail voxels of a lesion below which its information is not measured."""
+
+
+def judge(batch: Measured, reference: Measured, params: Gate, intent: str, regions: Regions) -> list[Finding]:
+    """Per region the judge model's Dice against that on unseen patients; and information against permuted labels.
+
+    A model trained on real images fails correct randomised ones, so `training-only` is rejected by the second alone.
+    """
+    error = params.error_rejecting / 2
+    findings = [
+        _by_model(batch, reference, params.agreement_margin, intent, index, name, error / len(regions))
+        for index, name in enumerate(regions)
+    ]
+    return [*findings, _by_information(batch, params.seed, error)]
+
+
+def _by_model(
+    batch: Measured, reference: Measured, margin: float, intent: str, index: int, region: str, error: float
+) -> Finding:
+    """Non-inferiority of the batch's Dice; fails where it is shown to be worse by more than the margin."""
+    weight: Weight = "rejects" if intent == "realistic" else "informs"
+    ours, real = (_by_group(part, index) for part in (batch, reference))
+    found = difference(ours, real, 1 - 2 * error)
+    if found is None:
+        outcome: Outcome = "not_applicable" if not len(real) or not len(ours) else "undefined"
+        told = f"{region}: too few cases with it to compare the judge model's Dice."
+        return Finding("agreement", f"dice_{region}", outcome, weight, told)
+    bad = found.low < -margin
+    told = (
+        f"{region}: the judge reaches Dice {ours.mean():.2f} on the batch and {real.mean():.2f} on unseen patients; "
+        f"{'not shown to be' if bad else 'shown to be'} within {margin:g}."
+    )
+    origin = f"out-of-fold Dice of {len(real)} development patients, non-inferiority margin {margin:g}"
+    outcome = "failed" if bad else "passed"
+    interval = (found.low, found.high)
+    return Finding("agreement", f"dice_{region}", outcome, weight, told, found.mean, interval, -margin, origin)
+
+
+def _by_group(rows: Measured, index: int) -> np.ndarray:
+    """Mean Dice per patient or donor, undefined ones left out."""
+    values = rows.dice[:, index]
+    known = ~np.isnan(values)
+    return np.array([values[known & (rows.group == group)].mean() for group in np.unique(rows.group[known])])
+
+
+def _by_information(batch: Measured, seed: int, error: float) -> Finding:
+    """Whether the images tell more about their own labels than about other cases' labels.
+
+    Each case's mutual information of intensity and label, ranked among those with all other cases' labels put into the
+    same head; the mean rank share must be shown to exceed one half, which it is where labels are shuffled.
+    """
+    name, weight = "information", REJECTS
+    lesions = batch.outline.reshape(len(batch), -1) > 127
+    usable = np.flatnonzero(lesions.sum(axis=1) >= LEAST)
+    if len(usable) < 3:
+        told = "Too few cases with a lesion to test whether images and labels belong together."
+        return Finding("agreement", name, "undefined", weight, told)
+    rng = np.random.default_rng([seed, 3])
+    shares = []
+    for row in usable:
+        others = usable[usable != row]
+        values = information(batch.thumbnail[row], lesions[np.concatenate([[row], others])])
+        noise = rng.random(len(values)) * 1e-12  # ties fall at random
+        shares.append(float((values[0] + noise[0] > values[1:] + noise[1:]).mean()))
+    groups = batch.group[usable]
+    by_group = np.array([np.mean(np.array(shares)[groups == group]) for group in np.unique(groups)])
+    found = t_interval(by_group, 1 - 2 * error)
+    if found is None:
+        told = "Too few donors to test whether images and labels belong together."
+        return Finding("agreement", name, "undefined", weight, told)
+    bad = found.low <= 0.5
+    told = (
+        f"An image tells more about its own label than about {found.mean:.0%} of other cases' labels; "
+        f"{'no more than' if bad else 'more than'} by chance (50 %)."
+    )
+    cases = tuple(str(batch.case[row]) for row, share in zip(usable, shares, strict=True) if share < 0.5)
+    return Finding(
+        "agreement", name, "failed" if bad else "passed", weight, told, found.mean,
+        (found.low, found.high), 0.5, "labels of other cases in the same head", cases,
+    )  # fmt: skip
+
+
+def information(thumbnail: np.ndarray, lesions: np.ndarray) -> np.ndarray:
+    """Mutual information (nats, summed over channels) of intensity and each lesion mask within the head.
+
+    `thumbnail` is uint8 [channel, *grid], `lesions` bool [lesion, voxel] → [lesion].
+    """
+    head = thumbnail.reshape(len(thumbnail), -1).max(axis=0) > 0
+    inside = lesions[:, head].astype(np.float64)
+    total = np.zeros(len(lesions))
+    count = max(int(head.sum()), 1)
+    share = inside.sum(axis=1) / count
+    for channel in thumbnail.reshape(len(thumbnail), -1)[:, head]:
+        edges = np.quantile(channel, np.linspace(0, 1, BINS + 1)[1:-1])
+        bins = np.searchsorted(edges, channel, side="right")
+        joint = inside @ np.eye(BINS)[bins] / count
+        marginal = np.bincount(bins, minlength=BINS) / count
+        for part, prior in ((joint, share), (marginal - joint, 1 - share)):
+            expected = prior[:, None] * marginal
+            known = (part > 1e-12) & (expected > 0)
+            total += np.where(known, part * np.log(np.where(known, part, 1) / np.where(known, expected, 1)), 0).sum(
+                axis=1
+            )
+    return total

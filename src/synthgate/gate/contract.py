@@ -1,0 +1,123 @@
+"""Contract: is each case well formed, and does it say where it comes from? Great Expectations on the case table."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+import great_expectations as gx
+from great_expectations import expectations as expect
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from synthgate.gate.measured import Measured
+from synthgate.gate.verdict import Finding, Outcome
+
+INSIDE = 0.95
+"""Least share of a lesion that lies in the head."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An expectation on one column, with the sentence for a case that breaks it."""
+
+    name: str
+    expectation: Any
+    broken: str
+
+
+RULES = (
+    Rule("unique_content", expect.ExpectColumnValuesToBeUnique(column="content"), "the same image as another case"),
+    Rule("known_labels", expect.ExpectColumnValuesToBeBetween(column="foreign", max_value=0), "labels outside the set"),
+    Rule(
+        "no_constant_channel",
+        expect.ExpectColumnValuesToBeBetween(column="constant", max_value=0),
+        "a constant channel",
+    ),
+    Rule(
+        "lesion_in_head",
+        expect.ExpectColumnValuesToBeBetween(column="inside", min_value=INSIDE),
+        "a lesion off the head",
+    ),
+    Rule(
+        "no_patient",
+        expect.ExpectColumnValuesToBeInSet(column="real", value_set=[False]),
+        "the image of a real patient",
+    ),
+)
+
+
+def judge(
+    batch: Measured, reference: Measured, split_of: Mapping[str, str], learned_from: Sequence[str]
+) -> list[Finding]:
+    """Findings on single cases, and on who is behind them.
+
+    `split_of` maps every patient of the study to their split; `learned_from` are the patients on the batch's card.
+    """
+    table = pd.DataFrame(
+        {
+            "case": batch.case,
+            "content": batch.content,
+            "foreign": batch.foreign,
+            "constant": batch.constant,
+            "inside": batch.inside,
+            "real": [content in set(reference.content) for content in batch.content],
+        }
+    )
+    return [*_expected(table), _lineage(batch, split_of, learned_from), _provenance(batch)]
+
+
+def _expected(table: pd.DataFrame) -> list[Finding]:
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    batch = (
+        context.data_sources.add_pandas("gate").add_dataframe_asset("cases").add_batch_definition_whole_dataframe("all")
+    )
+    suite = gx.ExpectationSuite("contract", expectations=[rule.expectation for rule in RULES])
+    found = batch.get_batch(batch_parameters={"dataframe": table}).validate(suite, result_format="COMPLETE")
+    by_column = {}
+    for result in found.results:
+        assert result.expectation_config is not None
+        by_column[result.expectation_config.kwargs["column"]] = result
+    out = []
+    for rule in RULES:
+        result = by_column[rule.expectation.column]
+        bad = tuple(str(table["case"][i]) for i in result.result.get("unexpected_index_list") or [])
+        told = f"{len(bad)} of {len(table)} cases have {rule.broken}" if bad else f"No case has {rule.broken}"
+        told += f": {', '.join(bad[:5])}." if bad else "."
+        # a check that raised an exception has no result and must not pass
+        outcome: Outcome = "passed" if result.success else "failed"
+        out.append(Finding("contract", rule.name, outcome, "rejects", told, float(len(bad)), None, 0.0, "a rule", bad))
+    return out
+
+
+def _lineage(batch: Measured, split_of: Mapping[str, str], learned_from: Sequence[str]) -> Finding:
+    """Nobody behind the batch is outside training."""
+    named = {case: set(filter(None, people.split(";"))) for case, people in zip(batch.case, batch.people, strict=True)}
+    wrong = {who for people in [*named.values(), set(learned_from)] for who in people if split_of.get(who) != "train"}
+    bad = tuple(str(case) for case, people in named.items() if people & wrong)
+    if not wrong and not any(named.values()) and not learned_from:
+        told = "It does not say whom its generator learned from: a leak from held-out patients cannot be excluded."
+        return Finding("contract", "lineage", "not_provided", "rejects", told)
+    if not wrong:
+        return Finding("contract", "lineage", "passed", "rejects", "All patients behind it are training patients.")
+    who = sorted(wrong)[0]
+    told = (
+        f"It derives from {len(wrong)} people who are not training patients, first of them {who}, "
+        f"who is {split_of.get(who, 'unknown to the study')}: nothing made from them may be trained on."
+    )
+    return Finding("contract", "lineage", "failed", "rejects", told, float(len(wrong)), None, 0.0, "a rule", bad)
+
+
+def _provenance(batch: Measured) -> Finding:
+    """Whether each case names its donors; a batch from outside may not, and says so."""
+    silent = tuple(str(c) for c, people in zip(batch.case, batch.people, strict=True) if not people)
+    if not silent:
+        return Finding(
+            "contract", "provenance", "passed", "rejects", "Every case names the patients behind its anatomy."
+        )
+    told = f"{len(silent)} of {len(batch)} cases do not name the patients behind them; they are judged on the rest."
+    outcome: Outcome = "not_provided" if len(silent) == len(batch) else "failed"
+    return Finding("contract", "provenance", outcome, "rejects", told, float(len(silent)), None, 0.0, "a rule", silent)

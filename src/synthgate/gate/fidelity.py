@@ -1,0 +1,88 @@
+"""Fidelity: does the batch look real? Energy distance in two spaces decides; Fréchet, precision and density inform."""
+
+import numpy as np
+
+from synthgate.features.mild import NAME as MILD
+from synthgate.gate import samples
+from synthgate.gate.measured import Measured
+from synthgate.gate.verdict import Finding, Outcome, Weight
+from synthgate.params import Gate
+from synthgate.stats.distances import energy_under, frechet, pairwise
+from synthgate.stats.neighbours import neighbourhood
+from synthgate.stats.nulls import step_down
+
+
+def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> list[Finding]:
+    """Findings per space; a failure limits a batch that claims to be realistic and informs on another."""
+    weight: Weight = "limits" if intent == "realistic" else "informs"
+    results = []
+    for draw, chosen in enumerate(samples.draws(batch, reference, params)):
+        masks = samples.labels(len(chosen), reference, params, draw)
+        if masks is None:
+            told = "Too few real or synthetic cases to compare how they look."
+            return [Finding("fidelity", "measurable", "undefined", weight, told)]
+        columns = [_energy(batch.rows(chosen), reference, name, params.components, masks) for name in samples.SPACES]
+        statistics = np.stack([values for values, _ in columns], axis=1)
+        results.append(step_down(statistics, params.error_rejecting, np.array([tolerance for _, tolerance in columns])))
+    found = samples.median_of(results)
+    out = []
+    for name, value, p, limit in zip(samples.SPACES, found.value, found.p, found.limit, strict=True):
+        off = bool(p <= params.error_rejecting)
+        told = f"In the space {name} the batch is {'apart from' if off else 'among'} the real patients (p {p:.3f})."
+        origin = f"permutation of patients, step-down maxT over {len(samples.SPACES)} spaces, plus the effect of {MILD}"
+        bound = float(limit) if np.isfinite(limit) else None
+        out.append(
+            Finding(
+                "fidelity",
+                f"energy_{name}",
+                "failed" if off else "passed",
+                weight,
+                told,
+                float(value),
+                None,
+                bound,
+                origin,
+            )
+        )
+    return out + _informing(batch, reference, params)
+
+
+def _energy(
+    batch: Measured, reference: Measured, name: str, components: int, masks: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Energy distances under the relabellings, and the effect of the mild change, in one space."""
+    ours, real, changed = batch.space(name), reference.space(name), reference.space(f"mild_{name}")
+    space = samples.Space.of(np.concatenate([ours, real]), components)
+    distances = pairwise(pooled := space(np.concatenate([ours, real])), pooled)
+    both = space(np.nan_to_num(np.concatenate([changed, real])))
+    mask = np.arange(len(both)) < len(changed)
+    return energy_under(distances, masks), float(energy_under(pairwise(both, both), mask[None])[0])
+
+
+def _informing(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:
+    train, unseen = (reference.rows(reference.split == split) for split in ("train", "validation"))
+    out = []
+    for name in samples.SPACES:
+        space = samples.Space.of(
+            np.concatenate([train.space(name), unseen.space(name), batch.space(name)]), params.components
+        )
+        real, fresh, ours = (space(part.space(name)) for part in (train, unseen, batch))
+        size = min(len(fresh), len(ours))
+        rng = np.random.default_rng([params.seed, 2])
+        same = rng.permutation(len(ours))[:size]
+        far, near = frechet(ours[same], real), frechet(fresh[:size], real)
+        ratio = far / near if far is not None and near else None
+        out.append(
+            _told(f"frechet_ratio_{name}", ratio, "Fréchet distance of as many cases, as a ratio to unseen patients'")
+        )
+        around = neighbourhood(real, ours, params.neighbours)
+        for measure in ("precision", "density"):
+            value = getattr(around, measure) if around else None
+            out.append(_told(f"{measure}_{name}", value, f"{measure} against the training patients"))
+    return out
+
+
+def _told(name: str, value: float | None, what: str) -> Finding:
+    outcome: Outcome = "undefined" if value is None else "passed"
+    shown = "undefined" if value is None else f"{value:.3g}"
+    return Finding("fidelity", name, outcome, "informs", f"{what}: {shown}.", value)

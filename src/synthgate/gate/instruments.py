@@ -1,0 +1,88 @@
+"""The gate's instruments, made by `calibrate`: the judge model, cross-fitted, and the measured development patients."""
+
+import functools
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthgate.cohort.store import Store, StoredCase
+from synthgate.errors import LineageError
+from synthgate.features.convolution import Convolution
+from synthgate.files import read_json, write_json
+from synthgate.gate import measured
+from synthgate.gate.measured import Measured, measure, stack
+from synthgate.learning import crossfit
+from synthgate.learning.crossfit import CrossFitted
+from synthgate.learning.regions import Regions
+from synthgate.params import Calibrate
+from synthgate.progress import tracked
+from synthgate.scratch import Scratch
+
+DEVELOPMENT = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What a case is measured with, and the reference it is judged against."""
+
+    space: Convolution
+    judge: CrossFitted
+    reference: Measured
+    """The development patients, each measured by the fold that did not see them."""
+
+
+def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, out: Path) -> Measured:
+    """Train and measure; write the instruments to the new folder `out` (weights per fold, `folds.json`, the table)."""
+    cases = store.select(*DEVELOPMENT)
+    fold_of = crossfit.assign([case.patient for case in cases], params.folds, params.seed)
+    folders = crossfit.cross_fit(store, cases, regions, params.segmenter, fold_of, params.seed, scratch)
+    fitted = crossfit.load(folders, fold_of, len(store.channels), len(regions), params.segmenter)
+    space = Convolution(len(store.channels), params.convolution_features, params.seed)
+    table = measure_all(store, cases, regions, space, fitted, scratch, "development")
+    out.mkdir()
+    for folder in folders:
+        shutil.copytree(folder, out / folder.name)
+    write_json(out / "folds.json", fold_of)
+    table.write(out / "measured.npz")
+    return table
+
+
+def load(folder: Path, channels: int, regions: Regions, params: Calibrate) -> Instruments:
+    """Open the instruments; raises ArtefactError."""
+    fold_of = read_json(folder / "folds.json")
+    folders = [folder / f"fold-{fold}" for fold in range(params.folds)]
+    fitted = crossfit.load(folders, fold_of, channels, len(regions), params.segmenter)
+    space = Convolution(channels, params.convolution_features, params.seed)
+    return Instruments(space, fitted, measured.read(folder / "measured.npz"))
+
+
+def measure_all(
+    store: Store,
+    cases: Sequence[StoredCase],
+    regions: Regions,
+    space: Convolution,
+    judge: CrossFitted,
+    scratch: Scratch,
+    what: str,
+) -> Measured:
+    """Measure cases one by one, each a piece of scratch, so that a killed run continues."""
+
+    def make(case: StoredCase, path: Path) -> None:
+        measure(store, case, regions, space, functools.partial(_by_judge, judge)).write(path)
+
+    home = scratch.within(f"measured-{what}")
+    pieces = [
+        home.once(f"{case.case}.npz", functools.partial(make, case))
+        for case in tracked(cases, len(cases), f"measure {what}", "cases")
+    ]
+    return stack([measured.read(piece) for piece in pieces])
+
+
+def _by_judge(judge: CrossFitted, image: Any, people: Sequence[str]) -> Any:
+    """The judge's probabilities; somebody it does not know (a leak, told by its own finding) counts as spread."""
+    try:
+        return judge.predict(image, people)
+    except LineageError:
+        return judge.predict(image, ())

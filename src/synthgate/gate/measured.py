@@ -1,0 +1,114 @@
+"""What is measured on every case, once: the table that all axes judge from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from synthgate.cohort.store import Store, StoredCase
+from synthgate.features.convolution import Convolution
+from synthgate.features.descriptors import describe
+from synthgate.features.head import head_of
+from synthgate.features.mild import mild
+from synthgate.features.thumbnails import SHAPE_GRID, outline, shape_of, thumbnail
+from synthgate.learning.regions import Regions, dice, to_regions
+
+Predict = Callable[[np.ndarray, Sequence[str]], np.ndarray]
+"""(image [channel, x, y, z], the people behind it) → probabilities [region, x, y, z] of who did not see them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row per case; arrays are [case, …], NaN where a number is undefined."""
+
+    case: np.ndarray
+    people: np.ndarray
+    """The patients behind the case, joined by `;`; empty where a batch does not say."""
+    group: np.ndarray
+    """The unit of every test: the patient, or the donor of the head; the case itself where nobody is named."""
+    split: np.ndarray
+    content: np.ndarray
+    descriptors: np.ndarray
+    """[case, descriptor]"""
+    convolution: np.ndarray
+    """[case, feature]"""
+    mild_descriptors: np.ndarray
+    mild_convolution: np.ndarray
+    """The same after the mild change that tolerances are measured with."""
+    thumbnail: np.ndarray
+    """uint8 [case, channel, *grid]"""
+    outline: np.ndarray
+    """uint8 [case, *grid]"""
+    shape: np.ndarray
+    """uint8 [case, *shape grid]; all zero for a lesion too small to have one."""
+    dice: np.ndarray
+    """[case, region] of the judge model against the label."""
+    inside: np.ndarray
+    """Share of the lesion that lies in the head; NaN without a lesion."""
+    constant: np.ndarray
+    """Number of channels that are constant in the head."""
+    foreign: np.ndarray
+    """Number of voxels with a label value the study does not know."""
+    names: np.ndarray
+    """[descriptor] names."""
+
+    def __len__(self) -> int:
+        return len(self.case)
+
+    def rows(self, chosen: np.ndarray) -> "Measured":
+        """The same table for some cases (indices or a mask)."""
+        shared = {"names": self.names}
+        return Measured(**{k: v[chosen] for k, v in vars(self).items() if k not in shared}, **shared)
+
+    def space(self, name: str) -> np.ndarray:
+        """[case, feature] of the space `descriptors` (columns undefined anywhere left out) or `convolution`."""
+        return np.asarray(getattr(self, name))
+
+    def write(self, path: Path) -> None:
+        """Write as `.npz` without pickles."""
+        with path.open("wb") as stream:
+            np.savez(stream, **vars(self))
+
+
+def read(path: Path) -> Measured:
+    """Read a table; refuses pickled content."""
+    with np.load(path, allow_pickle=False) as stored:
+        return Measured(**{name: stored[name] for name in stored.files})
+
+
+def measure(store: Store, case: StoredCase, regions: Regions, space: Convolution, predict: Predict) -> Measured:
+    """Measure one case; about a second on one core."""
+    image, label = store.image(case), store.label(case)
+    head, lesion = head_of(image), label > 0
+    changed = mild(image)
+    described = [describe(i, label, regions, case.geometry.spacing_mm, store.channels) for i in (image, changed)]
+    values = [[np.nan if value is None else value for value in found.values()] for found in described]
+    truth = to_regions(label, regions)
+    overlap = [dice(p > 0.5, t) for p, t in zip(predict(image, case.people), truth, strict=True)]
+    shape = shape_of(label)
+    return Measured(
+        case=np.array([case.case]),
+        people=np.array([";".join(case.people)]),
+        group=np.array([case.people[0] if case.people else case.case]),
+        split=np.array([case.split]),
+        content=np.array([case.content]),
+        descriptors=np.array(values[:1], float),
+        convolution=space.embed(image)[None],
+        mild_descriptors=np.array(values[1:], float),
+        mild_convolution=space.embed(changed)[None],
+        thumbnail=thumbnail(image)[None],
+        outline=outline(label, image)[None],
+        shape=np.zeros((1, *SHAPE_GRID), np.uint8) if shape is None else shape[None],
+        dice=np.array([[np.nan if value is None else value for value in overlap]], float),
+        inside=np.array([(lesion & head).sum() / lesion.sum() if lesion.any() else np.nan]),
+        constant=np.array([sum(float(np.ptp(channel[head])) == 0 for channel in image) if head.any() else len(image)]),
+        foreign=np.array([int((lesion & ~truth.any(axis=0)).sum())]),
+        names=np.array(list(described[0])),
+    )
+
+
+def stack(tables: Sequence[Measured]) -> Measured:
+    """Several tables as one, in order."""
+    whole = {k: np.concatenate([vars(t)[k] for t in tables]) for k in vars(tables[0]) if k != "names"}
+    return Measured(**whole, names=tables[0].names)

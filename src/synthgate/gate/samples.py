@@ -1,0 +1,64 @@
+"""Sub-batches with one case per donor, and the common space that batch and reference are compared in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthgate.gate.measured import Measured
+from synthgate.params import Gate
+from synthgate.stats.nulls import Adjusted, relabelled
+
+SPACES = ("descriptors", "convolution")
+
+
+def draws(batch: Measured, reference: Measured, params: Gate) -> list[np.ndarray]:
+    """Indices of sub-batches: one case per donor, at most a third of the reference patients, `params.draws` times."""
+    groups = np.unique(batch.group)
+    size = max(1, min(len(groups), len(np.unique(reference.group)) // 3))
+    out = []
+    for draw in range(params.draws):
+        rng = np.random.default_rng([params.seed, draw])
+        chosen = rng.permutation(groups)[:size]
+        out.append(np.array([rng.choice(np.flatnonzero(batch.group == group)) for group in chosen]))
+    return out
+
+
+def labels(count: int, reference: Measured, params: Gate, draw: int) -> np.ndarray | None:
+    """Relabellings bool [1 + permutation, count + reference case]: which rows are the batch; reference groups whole.
+
+    A sub-batch's cases are exchanged one by one, since each is of another donor; a donor is told from the reference
+    patient they also are.
+    """
+    groups = np.concatenate([[f"batch-{i}" for i in range(count)], reference.group])
+    ours = np.arange(len(groups)) < count
+    return relabelled(groups, ours, params.permutations, np.random.default_rng([params.seed, draw, 1]))
+
+
+@dataclass(frozen=True)
+class Space:
+    """Columns standardised on the pooled rows (blind to the label), then principal components."""
+
+    centre: np.ndarray
+    scale: np.ndarray
+    axes: np.ndarray
+    kept: np.ndarray
+
+    @classmethod
+    def of(cls, pooled: np.ndarray, components: int) -> "Space":
+        """From pooled rows [case, feature]; columns that are undefined somewhere or constant are left out."""
+        known = ~np.isnan(pooled).any(axis=0)
+        kept = known & (np.where(known, pooled, 0).std(axis=0) > 1e-12)
+        part = pooled[:, kept]
+        centre, scale = part.mean(axis=0), part.std(axis=0)
+        _, _, axes = np.linalg.svd((part - centre) / scale, full_matrices=False)
+        return cls(centre, scale, axes[:components], kept)
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """[case, feature] → [case, component]."""
+        return ((rows[:, self.kept] - self.centre) / self.scale) @ self.axes.T
+
+
+def median_of(results: list[Adjusted]) -> Adjusted:
+    """The median over draws, statistic by statistic."""
+    parts = {name: np.median([vars(r)[name] for r in results], axis=0) for name in vars(results[0])}
+    return Adjusted(**parts)
