@@ -121,7 +121,7 @@ def test_other_weights_under_a_new_card(copy):
 
 
 def test_weights_of_another_network(copy):
-    wide = dataclasses.replace(tiny_release.row().study.segmenter, features=(8, 16))
+    wide = dataclasses.replace(tiny_release.row().study.segmenter, features=(8, 16, 16))
     value = json.loads((copy / bundle.SETTINGS).read_text())
     value["network"]["features"] = list(wide.features)
     (copy / bundle.SETTINGS).write_text(json.dumps(value))

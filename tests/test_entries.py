@@ -58,7 +58,7 @@ def test_synthetic_cases_have_donors_and_no_patient(tmp_path):
         {"case_id": "s1", "patient_id": "s1", "donors": "p1;p2", "generator": "g", "site": "A"},
         {"case_id": "s2", "patient_id": "s2", "donors": "", "generator": "g", "site": ""},
     ]
-    first, second = entries.synthetic(cohort(tmp_path, rows))
+    first, second = entries.synthetic(cohort(tmp_path, rows), "brain")
     assert (first.case, first.patient, first.split, first.donors) == ("s1", "", "synthetic", ("p1", "p2"))
     assert dict(first.attributes) == {"generator": "g", "site": "A"}
     assert second.donors == ()
@@ -72,13 +72,9 @@ def test_terms_are_carried(tmp_path):
 
 def test_a_folder_without_a_table_is_refused(tmp_path):
     with pytest.raises(CohortError, match=r"cases\.csv"):
-        entries.synthetic(tmp_path)
+        entries.synthetic(tmp_path, "brain")
 
 
-BUG = "BUG: faults the reader found are dropped, so cases silently go missing (DESIGN §3: found in prepare)"
-
-
-@pytest.mark.xfail(strict=True, reason=BUG)
 def test_a_listed_case_without_folder_is_a_fault_and_not_left_out(tmp_path):
     cohort(tmp_path)
     (tmp_path / "c2").rename(tmp_path / ".gone")
@@ -86,8 +82,7 @@ def test_a_listed_case_without_folder_is_a_fault_and_not_left_out(tmp_path):
         entries.real(tmp_path, "brain", COHORT, SPLITS)
 
 
-@pytest.mark.xfail(strict=True, reason=BUG)
 def test_a_table_that_lists_nobody_is_a_fault(tmp_path):
     write_table(tmp_path, [])
     with pytest.raises(CohortError, match="no cases"):
-        entries.synthetic(tmp_path)
+        entries.synthetic(tmp_path, "brain")

@@ -47,10 +47,7 @@ def test_a_failing_block_keeps_the_old_and_leaves_nothing_beside(tmp_path, folde
     assert not folder or listing(path) == ["a"]
 
 
-EMPTY = pytest.param(
-    True,
-    marks=pytest.mark.xfail(strict=True, reason="BUG: the old folder is renamed away before the new is seen to be"),
-)
+EMPTY = True
 
 
 @pytest.mark.parametrize("folder", [False, EMPTY])
@@ -89,7 +86,6 @@ with replacing(Path("out")) as beside:
     assert listing(tmp_path) == ["out"]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: killed between the renames, the next run removes the only whole copy")
 def test_killed_between_the_two_renames_of_a_folder_the_old_or_the_new_is_there_again(tmp_path, python):
     # the narrowest moment: the old folder is out of the way, the new one is not yet in its place
     (tmp_path / "out").mkdir()

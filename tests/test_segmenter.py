@@ -6,10 +6,10 @@ import torch
 from tiny_store import REGIONS, segmenter
 from torch import nn
 
-from synthgate.learning.fitting import train
+from synthgate.learning.fitting import Training, train
 from synthgate.learning.sampler import Pool, Sampler
 from synthgate.learning.scoring import score
-from synthgate.learning.segmenter import Training, build, predict
+from synthgate.learning.segmenter import build, predict
 from synthgate.learning.weights import load, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -25,7 +25,7 @@ def row() -> StudyRow:
     brain = value["studies"]["brain"]
     brain["cohort"] |= {"channels": list(CHANNELS), "regions": {name: list(v) for name, v in REGIONS.items()}}
     brain["prepare"]["size"] = [32, 32]
-    brain["study"]["segmenter"] |= {"features": [4, 8], "patch": [32, 32], "spatial_dims": 2}
+    brain["study"]["segmenter"] |= {"features": [4, 8, 8], "patch": [32, 32], "spatial_dims": 2}
     return parse(value).studies["brain"]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthgate import __version__
-from synthgate.errors import SynthgateError
+from synthgate.errors import IntakeError, SynthgateError
 
 NOTICE = "Research use only."
 
@@ -144,10 +144,21 @@ def _verdict(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> None:
-    from synthgate.serving.intake import segment_files
+    from synthgate.files import replacing
+    from synthgate.registry.bundle import Bundle
+    from synthgate.serving.answers import Model, answer_files
+    from synthgate.serving.form import most_bytes
 
-    segment_files(arguments.images, arguments.out, arguments.release)
-    print(f"{arguments.out} written. {NOTICE}")
+    files = {}
+    for image in arguments.images:
+        channel, equals, path = image.partition("=")
+        if not equals:
+            raise IntakeError(f"{image}: expected CHANNEL=FILE, e.g. flair=flair.nii.gz")
+        files[channel] = Path(path)
+    done = answer_files(Model(Bundle.load(arguments.release)), files, most_bytes())
+    with replacing(arguments.out) as beside:
+        beside.write_bytes(done.nifti())
+    print(json.dumps(done.json(), indent=1, ensure_ascii=False))
 
 
 def _serve(arguments: argparse.Namespace) -> None:

@@ -139,7 +139,8 @@ def step_seconds(params: Segmenter, channels: int, regions: int, device: str = "
     import torch
 
     from synthgate.learning import augment
-    from synthgate.learning.segmenter import Training, build
+    from synthgate.learning.fitting import Training
+    from synthgate.learning.segmenter import build
 
     rng = np.random.default_rng(0)
     image = torch.from_numpy(rng.random((params.batch, channels, *params.patch), np.float32))

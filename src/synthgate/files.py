@@ -22,9 +22,13 @@ def replacing(path: Path) -> Iterator[Path]:
     # suffixes are kept, as nibabel and others choose the format by them; one name, so that what a killed run left goes
     beside, old = path.parent / f".half.{path.name}", path.parent / f".old.{path.name}"
     remove(beside)
+    if old.exists() and not path.exists():
+        old.rename(path)  # a run was killed between the two renames below
     remove(old)
     try:
         yield beside
+        if not beside.exists():
+            raise FileNotFoundError(f"nothing was written to {beside}; {path} stays as it was")
         if path.is_dir():
             path.rename(old)
             beside.rename(path)

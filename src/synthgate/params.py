@@ -293,11 +293,16 @@ def parse(value: Any, where: str = "params.yaml") -> Params:
     try:
         return TypeAdapter(Params).validate_python(value)
     except ValidationError as error:
-        raise ParamsError("\n".join([f"{where}:"] + [f"  {_told(e)}" for e in error.errors()])) from None
+        # a value that fits no part of a union is told once for each part
+        told = dict.fromkeys(f"  {_told(e)}" for e in error.errors())
+        raise ParamsError("\n".join([f"{where}:", *told])) from None
 
 
 def _told(error: Any) -> str:
     place = ".".join(map(str, error["loc"])) or "(top level)"
+    if error["loc"] and error["loc"][-1] in ("int", "literal['all']"):
+        place = ".".join(map(str, error["loc"][:-1]))
+        return f"{place}: expected a whole number, or all, got {str(error['input'])[:80]!r}"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{place}: unknown key; remove it, or see `synthgate params` for the valid ones{_siblings(error['loc'])}"
     if error["type"] == "missing":

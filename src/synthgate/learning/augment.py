@@ -15,6 +15,8 @@ MAX_LOG_SCALE = 0.2
 MAX_SHEAR = 0.1
 MAX_SHIFT = 0.08
 """Of half the patch."""
+LACKING = 0.2
+"""Share of samples in which a copy of one channel stands in for others."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,15 @@ class Draw:
     blur: np.ndarray
     """[sample] weight of a 3-voxel mean."""
     noise_seed: int
+    source: np.ndarray
+    """[sample, channel] the channel whose image is shown: mostly its own."""
 
 
 def draw(rng: np.random.Generator, samples: int, channels: int, dims: int) -> Draw:
-    """Draw for `samples` patches: flip left-right, affine, and gamma, gain, offset, noise and blur per channel."""
+    """Draw for `samples` patches: flip left-right, affine, and gamma, gain, offset, noise and blur per channel.
+
+    Some samples show a copy of one channel in the place of others.
+    """
     matrix = np.tile(np.eye(dims), (samples, 1, 1))
     angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION, samples)
     x, y = dims - 1, dims - 2  # in-plane axes x, y of [x, y, (z)] in grid_sample's reversed order
@@ -56,7 +63,15 @@ def draw(rng: np.random.Generator, samples: int, channels: int, dims: int) -> Dr
         noise=rng.uniform(0, 0.06, each) * (rng.random(each) < 0.5),
         blur=rng.uniform(0, 0.8, samples) * (rng.random(samples) < 0.25),
         noise_seed=int(rng.integers(2**62)),
+        source=_sources(rng, samples, channels),
     )
+
+
+def _sources(rng: np.random.Generator, samples: int, channels: int) -> np.ndarray:
+    """Some samples lack channels, as real cohorts do, where a copy of another one stands in for them."""
+    own = np.tile(np.arange(channels), (samples, 1))
+    lacking = (rng.random(samples) < LACKING)[:, None] & (rng.random((samples, channels)) < 0.5)
+    return np.where(lacking, rng.integers(channels, size=samples)[:, None], own)
 
 
 def apply(image: Tensor, target: Tensor, what: Draw) -> tuple[Tensor, Tensor]:
@@ -64,6 +79,7 @@ def apply(image: Tensor, target: Tensor, what: Draw) -> tuple[Tensor, Tensor]:
     grid = functional.affine_grid(torch.from_numpy(what.affine), list(image.shape), align_corners=False)
     both = functional.grid_sample(torch.cat([image, target], 1), grid, align_corners=False)
     image, target = both[:, : image.shape[1]], (both[:, image.shape[1] :] > 0.5).float()
+    image = image[torch.arange(len(image))[:, None], torch.from_numpy(what.source)]
     head = (image > 0).any(1, keepdim=True)
 
     def shaped(value: np.ndarray) -> Tensor:

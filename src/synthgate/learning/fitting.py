@@ -14,18 +14,45 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from monai.losses import DiceLoss
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from synthgate.files import replacing
 from synthgate.learning import weights
 from synthgate.learning.sampler import Sampler
-from synthgate.learning.segmenter import Training, build
+from synthgate.learning.segmenter import build
 from synthgate.params import Segmenter
 from synthgate.scratch import Scratch
 
 Curve = list[tuple[int, float]]
 """(step, mean loss since the last entry)"""
+
+
+class Training(LightningModule):
+    """One segmenter's training: soft Dice over the batch plus cross-entropy per region, AdamW, one-cycle rate."""
+
+    def __init__(self, network: nn.Module, params: Segmenter) -> None:
+        super().__init__()
+        self.network = network
+        self.params = params
+        self.dice = DiceLoss(sigmoid=True, batch=True)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """The loss of one batch ([sample, channel, *space], [sample, region, *space])."""
+        image, target = batch
+        logits = self.network(image)
+        loss: Tensor = self.dice(logits, target) + functional.binary_cross_entropy_with_logits(logits, target)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; the rate rises for a tenth of the steps and falls to zero."""
+        optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.params.learning_rate, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.params.learning_rate, total_steps=self.params.steps, pct_start=0.1
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _Steps(Dataset[tuple[Tensor, Tensor]]):

@@ -1,15 +1,10 @@
-"""The segmenter: a U-Net with one output per region, its training step and its whole-volume prediction."""
-
-from typing import Any
+"""The segmenter: a U-Net with one output per region, and its whole-volume prediction."""
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from monai.inferers import sliding_window_inference
-from monai.losses import DiceLoss
 from monai.networks.nets import DynUNet
 from torch import Tensor, nn
-from torch.nn import functional
 
 from synthgate.params import GROUPS, Segmenter
 
@@ -17,7 +12,10 @@ WINDOW_OVERLAP = 0.5
 
 
 def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
-    """A plain U-Net as nnU-Net's, with group norm (faster on CPUs than instance norm): [sample, channel, *space] → [sample, region, *space] logits."""
+    """[sample, channel, *space] → [sample, region, *space] logits.
+
+    A plain U-Net as nnU-Net's, with group norm, which is faster on CPUs than instance norm.
+    """
     levels = len(params.features)
     return DynUNet(
         spatial_dims=params.spatial_dims,
@@ -29,31 +27,6 @@ def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
         filters=params.features,
         norm_name=("group", {"num_groups": GROUPS}),
     )
-
-
-class Training(LightningModule):
-    """One segmenter's training: soft Dice over the batch plus cross-entropy per region, AdamW, one-cycle rate."""
-
-    def __init__(self, network: nn.Module, params: Segmenter) -> None:
-        super().__init__()
-        self.network = network
-        self.params = params
-        self.dice = DiceLoss(sigmoid=True, batch=True)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """The loss of one batch ([sample, channel, *space], [sample, region, *space])."""
-        image, target = batch
-        logits = self.network(image)
-        loss: Tensor = self.dice(logits, target) + functional.binary_cross_entropy_with_logits(logits, target)
-        return loss
-
-    def configure_optimizers(self) -> Any:
-        """AdamW; the rate rises for a tenth of the steps and falls to zero."""
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.params.learning_rate, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.params.learning_rate, total_steps=self.params.steps, pct_start=0.1
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 @torch.inference_mode()

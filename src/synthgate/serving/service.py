@@ -33,7 +33,7 @@ from synthgate.serving.intake import Refused
 SERVICE = "synthgate.serving.service:Segmentation"
 RELEASE = Path(os.environ.get("SYNTHGATE_RELEASE", "releases/brain")).absolute()
 """The bundle; a relative path starts where the service is loaded: the repository, or a bento's `src`."""
-AT_ONCE = 4
+AT_ONCE = 8
 """Requests held at once; the next are told to come again (429). One of them is computed at a time."""
 SECONDS = 600
 """A request that takes longer is given up (504)."""
