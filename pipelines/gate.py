@@ -47,8 +47,9 @@ def main(name: str) -> None:
         table = instruments.measure_all(
             prepared, prepared.cases, row.cohort.regions, tools.space, tools.judge, scratch, "batch"
         )
-    split_of = {case.patient: case.split for case in store.Store.open(build).cases}
-    verdict = judge(table, tools.reference, row.gate, row.cohort.regions, split_of, provenance)
+    patients = store.Store.open(build).cases
+    split_of, contents = {case.patient: case.split for case in patients}, {case.content for case in patients}
+    verdict = judge(table, tools.reference, row.gate, row.cohort.regions, split_of, contents, provenance)
     with replacing(reports / "report") as out:
         drift.report(table, tools.reference, out)
     verdict.write(reports / "verdict.json")

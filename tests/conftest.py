@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from road import patients, road, roads  # noqa: F401  fixtures of the whole road, made once for all files
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ("SYNTHGATE_",)

@@ -40,9 +40,8 @@ class Card:
 
 def write(folder: Path, card: Card) -> None:
     """Write the card into its finished folder, with the digests of the content and of the package's code."""
-    (folder / NAME).unlink(missing_ok=True)
     code = digest_all(sorted(Path(__file__).parent.rglob("*.py")))
-    write_json(folder / NAME, asdict(card) | {"content": digest(folder), "code": code})
+    write_json(folder / NAME, asdict(card) | {"content": digest(folder, without=NAME), "code": code})
 
 
 def read(folder: Path) -> Card:

@@ -65,7 +65,11 @@ def parser() -> argparse.ArgumentParser:
     form = new.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
-    new.add_argument("--check", action="store_true", help="exit 1 if a release candidate uses a batch it may not")
+    new.add_argument(
+        "--check",
+        action="store_true",
+        help="exit 1 if a release candidate uses a batch it may not, 2 if that is undecided",
+    )
     new.set_defaults(run=_verdict)
 
     new = commands.add_parser("segment", help="segment one patient with the released model")
@@ -138,8 +142,10 @@ def _verdict(arguments: argparse.Namespace) -> int:
     else:
         print(summary.summary(loaded))
     refused = summary.refused(loaded) if arguments.check else []
-    for sentence in refused:
+    for _, sentence in refused:
         print(sentence, file=sys.stderr)
+    if any(verdict == "undecided" for verdict, _ in refused):
+        return 2
     return 1 if refused else 0
 
 

@@ -68,12 +68,12 @@ def read_json(path: Path) -> Any:
         raise ArtefactError(f"{path} is not readable JSON ({error}); remove it and run `dvc repro`") from error
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative names and contents."""
+def digest(path: Path, without: str = "") -> str:
+    """SHA-256 of a file, or of a folder's relative names and contents, files called `without` left out."""
     path = Path(path)
     if path.is_dir():
         total = hashlib.sha256()
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != without):
             total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
         return total.hexdigest()
     with path.open("rb") as stream:

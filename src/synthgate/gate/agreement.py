@@ -31,20 +31,24 @@ def judge(batch: Measured, reference: Measured, params: Gate, intent: str, regio
 def _by_model(
     batch: Measured, reference: Measured, margin: float, intent: str, index: int, region: str, error: float
 ) -> Finding:
-    """Non-inferiority of the batch's Dice; fails where it is shown to be worse by more than the margin."""
+    """The batch's Dice against that on unseen patients: fails where it is worse by more than the margin, and shown to be.
+
+    To demand that non-inferiority be shown would refuse 13 to 59 % of honest batches at 20 to 48 donors (simulated with
+    Dice SD 0.10 to 0.18), this rule at most 0.2 %; a drop of 0.2 is still found in 98 % or more.
+    """
     weight: Weight = "rejects" if intent == "realistic" else "informs"
     ours, real = (_by_group(part, index) for part in (batch, reference))
     found = difference(ours, real, 1 - 2 * error)
     if found is None:
-        outcome: Outcome = "not_applicable" if not len(real) or not len(ours) else "undefined"
+        outcome: Outcome = "undefined" if len(real) else "not_applicable"
         told = f"{region}: too few cases with it to compare the judge model's Dice."
         return Finding("agreement", f"dice_{region}", outcome, weight, told)
-    bad = found.low < -margin
+    bad = found.mean < -margin and found.high < 0
     told = (
         f"{region}: the judge reaches Dice {ours.mean():.2f} on the batch and {real.mean():.2f} on unseen patients; "
-        f"{'not shown to be' if bad else 'shown to be'} within {margin:g}."
+        f"{'worse by more than' if bad else 'not shown to be worse by'} {margin:g}."
     )
-    origin = f"out-of-fold Dice of {len(real)} development patients, non-inferiority margin {margin:g}"
+    origin = f"out-of-fold Dice of {len(real)} development patients, non-inferiority margin {margin:g}, and shown to be worse"
     outcome = "failed" if bad else "passed"
     interval = (found.low, found.high)
     return Finding("agreement", f"dice_{region}", outcome, weight, told, found.mean, interval, -margin, origin)
@@ -61,23 +65,25 @@ def _by_information(batch: Measured, seed: int, error: float) -> Finding:
     """Whether the images tell more about their own labels than about other cases' labels.
 
     Each case's mutual information of intensity and label, ranked among those with all other cases' labels put into the
-    same head; the mean rank share must be shown to exceed one half, which it is where labels are shuffled.
+    same head; the mean rank share must be shown to exceed one half, which it is where labels are shuffled. A large
+    lesion tells much in any head, so each label's mean over all heads is taken off first.
     """
     name, weight = "information", REJECTS
     lesions = batch.outline.reshape(len(batch), -1) > 127
     usable = np.flatnonzero(lesions.sum(axis=1) >= LEAST)
-    if len(usable) < 3:
-        told = "Too few cases with a lesion to test whether images and labels belong together."
+    sick = int((~np.isnan(batch.inside)).sum())
+    if len(usable) < max(3, sick / 2):
+        told = (
+            f"{len(usable)} of {sick} cases with a lesion have one of {LEAST} thumbnail voxels: too few to test "
+            f"whether images and labels belong together."
+        )
         return Finding("agreement", name, "undefined", weight, told)
     rng = np.random.default_rng([seed, 3])
-    shares = []
-    for row in usable:
-        others = usable[usable != row]
-        values = information(batch.thumbnail[row], lesions[np.concatenate([[row], others])])
-        noise = rng.random(len(values)) * 1e-12  # ties fall at random
-        shares.append(float((values[0] + noise[0] > values[1:] + noise[1:]).mean()))
+    values = np.stack([information(batch.thumbnail[row], lesions[usable]) for row in usable])
+    values = values - values.mean(axis=0) + rng.random(values.shape) * 1e-12  # ties fall at random
+    shares = (np.diag(values)[:, None] > values).sum(axis=1) / (len(usable) - 1)
     groups = batch.group[usable]
-    by_group = np.array([np.mean(np.array(shares)[groups == group]) for group in np.unique(groups)])
+    by_group = np.array([shares[groups == group].mean() for group in np.unique(groups)])
     found = t_interval(by_group, 1 - 2 * error)
     if found is None:
         told = "Too few donors to test whether images and labels belong together."

@@ -1,7 +1,7 @@
 """Contract: is each case well formed, and does it say where it comes from? Great Expectations on the case table."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +50,12 @@ RULES = (
 
 
 def judge(
-    batch: Measured, reference: Measured, split_of: Mapping[str, str], learned_from: Sequence[str]
+    batch: Measured, contents: Collection[str], split_of: Mapping[str, str], learned_from: Sequence[str]
 ) -> list[Finding]:
     """Findings on single cases, and on who is behind them.
 
-    `split_of` maps every patient of the study to their split; `learned_from` are the patients on the batch's card.
+    `contents` are the digests of all real images of the study, the hold-out's too; `split_of` maps every patient to
+    their split; `learned_from` are the patients on the batch's card.
     """
     table = pd.DataFrame(
         {
@@ -63,7 +64,7 @@ def judge(
             "foreign": batch.foreign,
             "constant": batch.constant,
             "inside": batch.inside,
-            "real": [content in set(reference.content) for content in batch.content],
+            "real": [content in contents for content in batch.content],
         }
     )
     return [*_expected(table), _lineage(batch, split_of, learned_from), _provenance(batch)]
@@ -87,8 +88,9 @@ def _expected(table: pd.DataFrame) -> list[Finding]:
         bad = tuple(str(table["case"][i]) for i in result.result.get("unexpected_index_list") or [])
         told = f"{len(bad)} of {len(table)} cases have {rule.broken}" if bad else f"No case has {rule.broken}"
         told += f": {', '.join(bad[:5])}." if bad else "."
-        # a check that raised an exception has no result and must not pass
         outcome: Outcome = "passed" if result.success else "failed"
+        if not result.success and not bad:  # the check itself broke
+            outcome, told = "undefined", f"Whether a case has {rule.broken} could not be checked."
         out.append(Finding("contract", rule.name, outcome, "rejects", told, float(len(bad)), None, 0.0, "a rule", bad))
     return out
 
@@ -98,7 +100,7 @@ def _lineage(batch: Measured, split_of: Mapping[str, str], learned_from: Sequenc
     named = {case: set(filter(None, people.split(";"))) for case, people in zip(batch.case, batch.people, strict=True)}
     wrong = {who for people in [*named.values(), set(learned_from)] for who in people if split_of.get(who) != "train"}
     bad = tuple(str(case) for case, people in named.items() if people & wrong)
-    if not wrong and not any(named.values()) and not learned_from:
+    if not wrong and not learned_from:
         told = "It does not say whom its generator learned from: a leak from held-out patients cannot be excluded."
         return Finding("contract", "lineage", "not_provided", "rejects", told)
     if not wrong:

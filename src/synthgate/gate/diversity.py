@@ -4,26 +4,31 @@ import numpy as np
 
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
-from synthgate.gate.verdict import Finding, Outcome
+from synthgate.gate.verdict import Finding, Outcome, Weight
 from synthgate.params import Gate
 from synthgate.stats.distances import pairwise
 from synthgate.stats.neighbours import neighbourhood
 from synthgate.stats.nulls import step_down
-from synthgate.stats.variety import gaussian_kernel, vendi, vendi_under
+from synthgate.stats.variety import gaussian_kernel, median_distance, vendi, vendi_under
 
+REJECTS: Weight = "rejects"
 FEWEST = 5
-"""Effective distinct cases below which a batch is a collapse."""
+"""Effective distinct cases, and distinct donors, below which a batch is a collapse."""
+DISTINCT = 0.25
+"""Width at which cases count as distinct, in median distances of real patients: two of them are 0.03 % alike."""
+WORDS: dict[Outcome, str] = {"passed": "like", "failed": "less than", "undefined": "not comparable with"}
 MEASURES = tuple(f"{measure}_{space}" for space in samples.SPACES for measure in ("vendi", "mean_distance"))
 
 
 def judge(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:
     """Variety against equally large draws of the pooled cases; effective number of cases; distinct donors."""
+    effective = _effective(batch, reference, params)
     results = []
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):
-        masks = samples.labels(len(chosen), reference, params, draw)
-        if masks is None or len(chosen) < 2:
+        masks = samples.labels(len(chosen), reference, params, draw, params.error_rejecting)
+        if masks is None:
             told = "Too few real or synthetic cases to compare their variety."
-            return [Finding("diversity", "measurable", "undefined", "limits", told)]
+            return [Finding("diversity", "measurable", "undefined", "limits", told), effective]
         statistics = np.concatenate(
             [_narrowness(batch.rows(chosen), reference, name, params.components, masks) for name in samples.SPACES],
             axis=1,
@@ -32,17 +37,12 @@ def judge(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:
     found = samples.median_of(results)
     out = []
     for name, value, p, limit in zip(MEASURES, found.value, found.p, found.limit, strict=True):
-        off = bool(p <= params.error_rejecting)
-        spoken = name.replace("_", " ")
-        told = f"Its variety ({spoken}) is {'less than' if off else 'like'} the real patients' (p {p:.3f})."
+        outcome = samples.outcome(p, limit, params.error_rejecting)
+        told = f"Its variety ({name.replace('_', ' ')}) is {WORDS[outcome]} the real patients' (p {p:.3f})."
         origin = "permutation of patients, step-down maxT over measures and spaces"
         bound = -float(limit) if np.isfinite(limit) else None
-        out.append(
-            Finding(
-                "diversity", name, "failed" if off else "passed", "limits", told, -float(value), None, bound, origin
-            )
-        )
-    return [*out, _effective(batch, params), *_coverage(batch, reference, params)]
+        out.append(Finding("diversity", name, outcome, "limits", told, -float(value), None, bound, origin))
+    return [*out, effective, *_coverage(batch, reference, params)]
 
 
 def _narrowness(batch: Measured, reference: Measured, name: str, components: int, masks: np.ndarray) -> np.ndarray:
@@ -58,16 +58,24 @@ def _narrowness(batch: Measured, reference: Measured, name: str, components: int
     return -np.stack([vendi_under(kernel, picked), apart], axis=1)
 
 
-def _effective(batch: Measured, params: Gate) -> Finding:
-    points = samples.Space.of(batch.convolution, params.components)(batch.convolution) if len(batch) > 1 else None
-    kernel = gaussian_kernel(pairwise(points, points)) if points is not None and points.size else None
-    value = vendi(kernel) if kernel is not None else 1.0
+def _effective(batch: Measured, reference: Measured, params: Gate) -> Finding:
+    """How many distinct cases it amounts to, in the space and by the distances of the real patients.
+
+    By the batch's own distances a batch that varies a single case a little would look as varied as any other.
+    """
+    name, weight = "effective_cases", REJECTS
+    space = samples.Space.of(reference.convolution, params.components)
+    real, ours = space(reference.convolution), space(batch.convolution)
+    width = DISTINCT * median_distance(pairwise(real, real))
+    kernel = gaussian_kernel(pairwise(ours, ours), width) if np.isfinite(ours).all() else None
+    value = None if kernel is None else vendi(kernel)
+    if value is None:
+        told = "Real patients do not differ, or the batch cannot be placed among them: its variety cannot be told."
+        return Finding("diversity", name, "undefined", weight, told)
     donors = len(np.unique(batch.group))
     told = f"It amounts to {value:.1f} distinct cases, from {donors} distinct donors; at least {FEWEST} are needed."
-    outcome: Outcome = "failed" if value is None or value < min(FEWEST, len(batch)) else "passed"
-    return Finding(
-        "diversity", "effective_cases", outcome, "rejects", told, value, None, float(FEWEST), "a fixed floor"
-    )
+    outcome: Outcome = "failed" if round(min(value, donors), 1) < FEWEST else "passed"
+    return Finding("diversity", name, outcome, weight, told, value, None, float(FEWEST), "a fixed floor")
 
 
 def _coverage(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:

@@ -13,67 +13,87 @@ from evidently.presets import DataDriftPreset
 from synthgate.features.mild import NAME as MILD
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
-from synthgate.gate.verdict import Finding
+from synthgate.gate.verdict import Finding, Outcome, Weight
 from synthgate.params import Gate
-from synthgate.stats.distances import quantile_distances_under
+from synthgate.stats.distances import quantile_distances_under, spreads
 from synthgate.stats.nulls import step_down
 
 METHOD = "wasserstein"
 """Evidently's normed Wasserstein distance, named explicitly: by default it would choose one by the sample's size."""
 THRESHOLD = 0.1
+WORDS: dict[Outcome, str] = {
+    "passed": "follows",
+    "failed": "differs from",
+    "undefined": "cannot be compared with",
+    "not_applicable": "is one and the same as",
+}
 
 
 def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> list[Finding]:
-    """One finding per descriptor, jointly at the error budget of half the rejecting axes; rejects if `realistic`."""
+    """One finding per descriptor, jointly at the error budget of half the rejecting axes; rejects if `realistic`.
+
+    Whether a descriptor can be computed is a descriptor too: a batch without any lesion does not follow the patients.
+    """
+    weight: Weight = "rejects" if intent == "realistic" else "informs"
+    error = params.error_rejecting / 2
+    ours, real, changed, names = _with_known(batch, reference)
     results = []
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):
-        masks = samples.labels(len(chosen), reference, params, draw)
+        masks = samples.labels(len(chosen), reference, params, draw, error)
         if masks is None:
-            return [_finding("measurable", "undefined", intent, "Too few real or synthetic cases to compare them.")]
-        values = np.concatenate([batch.descriptors[chosen], reference.descriptors])
-        tolerance = _tolerance(reference)
-        results.append(step_down(quantile_distances_under(values, masks), params.error_rejecting / 2, tolerance))
+            told = "Too few real or synthetic cases to compare them."
+            return [Finding("drift", "measurable", "undefined", weight, told)]
+        values = np.concatenate([ours[chosen], real])
+        unit = spreads(values)
+        moved = np.arange(2 * len(real)) < len(real)
+        tolerance = quantile_distances_under(np.concatenate([changed, real]), moved[None], unit)[0]
+        results.append(step_down(quantile_distances_under(values, masks, unit), error, tolerance))
     found = samples.median_of(results)
-    origin = f"permutation of patients, step-down maxT over {len(batch.names)} descriptors, plus the effect of {MILD}"
+    origin = f"permutation of patients, step-down maxT over {len(names)} descriptors, plus the effect of {MILD}"
     out = []
-    for name, value, p, limit in zip(batch.names, found.value, found.p, found.limit, strict=True):
-        off = p <= params.error_rejecting / 2
-        what = "differs from" if off else "follows"
-        sentence = f"Its {str(name).replace('_', ' ')} {what} that of the real patients (adjusted p {p:.3f})."
-        limit = float(limit) if np.isfinite(limit) else None
-        out.append(_finding(str(name), "failed" if off else "passed", intent, sentence, float(value), limit, origin))
+    for column, (name, value, p, limit) in enumerate(zip(names, found.value, found.p, found.limit, strict=True)):
+        outcome = _outcome(ours[:, column], real[:, column], samples.outcome(p, limit, error))
+        what = WORDS[outcome]
+        sentence = f"Its {name.replace('_', ' ')} {what} that of the real patients (adjusted p {p:.3f})."
+        bound = float(limit) if np.isfinite(limit) else None
+        out.append(Finding("drift", name, outcome, weight, sentence, float(value), None, bound, origin))
     return out
 
 
-def _finding(
-    name: str,
-    outcome: str,
-    intent: str,
-    sentence: str,
-    value: float | None = None,
-    limit: float | None = None,
-    origin: str = "",
-) -> Finding:
-    weight = "rejects" if intent == "realistic" else "informs"
-    return Finding("drift", name, outcome, weight, sentence, value, None, limit, origin)  # type: ignore[arg-type]
+def _with_known(batch: Measured, reference: Measured) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Descriptors of batch, patients, and patients after the mild change, with their names.
+
+    One column is added for each set of descriptors that are undefined in the same cases: whether they are known there.
+    """
+    parts = [batch.descriptors, reference.descriptors, reference.mild_descriptors]
+    parts = [np.where(np.isfinite(part), part, np.nan) for part in parts]
+    missing = np.isnan(np.concatenate(parts[:2]))
+    _, first = np.unique(missing, axis=1, return_index=True)
+    added = [column for column in sorted(first) if missing[:, column].any()]
+    names = [*map(str, batch.names), *(f"{batch.names[column]}_known" for column in added)]
+    ours, real, changed = (np.hstack([part, ~np.isnan(part[:, added])]) for part in parts)
+    return ours, real, changed, names
 
 
-def _tolerance(reference: Measured) -> np.ndarray:
-    """Per descriptor, how far the mild change moves the real patients; [descriptor]."""
-    both = np.concatenate([reference.mild_descriptors, reference.descriptors])
-    changed = np.arange(len(both)) < len(reference)
-    return quantile_distances_under(both, changed[None])[0]
+def _outcome(ours: np.ndarray, real: np.ndarray, tested: Outcome) -> Outcome:
+    """The tested outcome of one descriptor, where there is something to compare on both sides."""
+    values = np.unique(ours)
+    if len(values) == 1 and np.array_equal(values, np.unique(real), equal_nan=True):
+        return "not_applicable"  # one value throughout, or undefined throughout
+    return "undefined" if np.isnan(ours).all() or np.isnan(real).all() else tested
 
 
 def report(batch: Measured, reference: Measured, folder: Path) -> None:
-    """Write Evidently's report on the descriptors as `evidently.html` and `evidently.json`."""
+    """Write Evidently's report on the descriptors as `evidently.html` and `evidently.json`; none of a single case."""
     current, past = (pd.DataFrame(m.descriptors, columns=list(m.names)) for m in (batch, reference))
     # Evidently wants values on both sides; a column undefined throughout on one is told as missing by our own findings
     names = [n for n in batch.names if current[n].notna().sum() > 1 and past[n].notna().sum() > 1]
+    folder.mkdir(parents=True, exist_ok=True)
+    if not names:
+        return
     definition = DataDefinition(numerical_columns=names)
     run = Report([DataDriftPreset(columns=names, method=METHOD, threshold=THRESHOLD)], include_tests=True).run(
         Dataset.from_pandas(current[names], definition), Dataset.from_pandas(past[names], definition)
     )
-    folder.mkdir(parents=True, exist_ok=True)
     run.save_html(str(folder / "evidently.html"))
     (folder / "evidently.json").write_text(run.json(), encoding="utf-8")

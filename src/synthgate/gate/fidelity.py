@@ -7,9 +7,11 @@ from synthgate.gate import samples
 from synthgate.gate.measured import Measured
 from synthgate.gate.verdict import Finding, Outcome, Weight
 from synthgate.params import Gate
-from synthgate.stats.distances import energy_under, frechet, pairwise
+from synthgate.stats.distances import energy, energy_under, frechet, pairwise
 from synthgate.stats.neighbours import neighbourhood
 from synthgate.stats.nulls import step_down
+
+WORDS: dict[Outcome, str] = {"passed": "among", "failed": "apart from", "undefined": "not comparable with"}
 
 
 def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> list[Finding]:
@@ -17,7 +19,7 @@ def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> li
     weight: Weight = "limits" if intent == "realistic" else "informs"
     results = []
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):
-        masks = samples.labels(len(chosen), reference, params, draw)
+        masks = samples.labels(len(chosen), reference, params, draw, params.error_rejecting)
         if masks is None:
             told = "Too few real or synthetic cases to compare how they look."
             return [Finding("fidelity", "measurable", "undefined", weight, told)]
@@ -27,23 +29,11 @@ def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> li
     found = samples.median_of(results)
     out = []
     for name, value, p, limit in zip(samples.SPACES, found.value, found.p, found.limit, strict=True):
-        off = bool(p <= params.error_rejecting)
-        told = f"In the space {name} the batch is {'apart from' if off else 'among'} the real patients (p {p:.3f})."
+        outcome = samples.outcome(p, limit, params.error_rejecting)
+        told = f"In the space {name} the batch is {WORDS[outcome]} the real patients (p {p:.3f})."
         origin = f"permutation of patients, step-down maxT over {len(samples.SPACES)} spaces, plus the effect of {MILD}"
         bound = float(limit) if np.isfinite(limit) else None
-        out.append(
-            Finding(
-                "fidelity",
-                f"energy_{name}",
-                "failed" if off else "passed",
-                weight,
-                told,
-                float(value),
-                None,
-                bound,
-                origin,
-            )
-        )
+        out.append(Finding("fidelity", f"energy_{name}", outcome, weight, told, float(value), None, bound, origin))
     return out + _informing(batch, reference, params)
 
 
@@ -54,9 +44,9 @@ def _energy(
     ours, real, changed = batch.space(name), reference.space(name), reference.space(f"mild_{name}")
     space = samples.Space.of(np.concatenate([ours, real]), components)
     distances = pairwise(pooled := space(np.concatenate([ours, real])), pooled)
-    both = space(np.nan_to_num(np.concatenate([changed, real])))
-    mask = np.arange(len(both)) < len(changed)
-    return energy_under(distances, masks), float(energy_under(pairwise(both, both), mask[None])[0])
+    known = np.isfinite(changed[:, space.kept]).all(axis=1)
+    tolerance = energy(space(changed[known]), space(real[known])) or 0.0  # the mild change is known of nobody: none
+    return energy_under(distances, masks), tolerance
 
 
 def _informing(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:

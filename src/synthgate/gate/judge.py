@@ -1,6 +1,6 @@
 """The gate: all axes on one batch, and the verdict; and how individual the real patients are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,14 +32,19 @@ def judge(
     params: Gate,
     regions: Regions,
     split_of: Mapping[str, str],
+    contents: Collection[str],
     provenance: Provenance,
     faults: Sequence[str] = (),
 ) -> Verdict:
-    """Judge a measured batch against the measured development patients; `faults` are what its checks found."""
+    """Judge a measured batch against the measured development patients.
+
+    `split_of` and `contents` are of all patients of the study, pseudonym → split and the digests of their images;
+    `faults` are what the checks of the batch's files found.
+    """
     intent = provenance.intent
     findings = [
         well_formed(faults),
-        *contract.judge(batch, reference, split_of, provenance.learned_from),
+        *contract.judge(batch, contents, split_of, provenance.learned_from),
         *drift.judge(batch, reference, params, intent),
         *fidelity.judge(batch, reference, params, intent),
         *diversity.judge(batch, reference, params),

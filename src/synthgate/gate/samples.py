@@ -1,10 +1,12 @@
 """Sub-batches with one case per donor, and the common space that batch and reference are compared in."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from synthgate.gate.measured import Measured
+from synthgate.gate.verdict import Outcome
 from synthgate.params import Gate
 from synthgate.stats.nulls import Adjusted, relabelled
 
@@ -23,12 +25,15 @@ def draws(batch: Measured, reference: Measured, params: Gate) -> list[np.ndarray
     return out
 
 
-def labels(count: int, reference: Measured, params: Gate, draw: int) -> np.ndarray | None:
+def labels(count: int, reference: Measured, params: Gate, draw: int, error: float) -> np.ndarray | None:
     """Relabellings bool [1 + permutation, count + reference case]: which rows are the batch; reference groups whole.
 
     A sub-batch's cases are exchanged one by one, since each is of another donor; a donor is told from the reference
-    patient they also are.
+    patient they also are. None where nothing could be refused at this error: a single case, or too few relabellings.
     """
+    patients = len(np.unique(reference.group))
+    if count < 2 or patients < 2 or min(1 + params.permutations, math.comb(count + patients, count)) * error < 1:
+        return None
     groups = np.concatenate([[f"batch-{i}" for i in range(count)], reference.group])
     ours = np.arange(len(groups)) < count
     return relabelled(groups, ours, params.permutations, np.random.default_rng([params.seed, draw, 1]))
@@ -46,7 +51,7 @@ class Space:
     @classmethod
     def of(cls, pooled: np.ndarray, components: int) -> "Space":
         """From pooled rows [case, feature]; columns that are undefined somewhere or constant are left out."""
-        known = ~np.isnan(pooled).any(axis=0)
+        known = np.isfinite(pooled).all(axis=0)
         kept = known & (np.where(known, pooled, 0).std(axis=0) > 1e-12)
         part = pooled[:, kept]
         centre, scale = part.mean(axis=0), part.std(axis=0)
@@ -56,6 +61,13 @@ class Space:
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """[case, feature] → [case, component]."""
         return ((rows[:, self.kept] - self.centre) / self.scale) @ self.axes.T
+
+
+def outcome(p: float, limit: float, error: float) -> Outcome:
+    """Of one adjusted statistic; without a limit it had no spread, and says nothing."""
+    if not np.isfinite(limit):
+        return "undefined"
+    return "failed" if p <= error else "passed"
 
 
 def median_of(results: list[Adjusted]) -> Adjusted:

@@ -4,7 +4,6 @@
 rests on) and `card.json`, whose digest over the other three is checked whenever the bundle is loaded.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -130,7 +129,7 @@ def verify(folder: Path) -> tuple[Settings, Manifest]:
     if not folder.is_dir():
         raise ArtefactError(f"there is no release at {folder}; run `dvc repro` to make it or `dvc pull` to fetch it")
     card = cards.read(folder)
-    if card.content != _content(folder):
+    if card.content != digest(folder, without=cards.NAME):
         raise ArtefactError(f"the files of {folder} are not those its card was written for; `dvc checkout {folder}`")
     try:
         # through JSON, so that a whole bundle is read exactly as strictly as a hand-made one
@@ -143,11 +142,3 @@ def verify(folder: Path) -> tuple[Settings, Manifest]:
             f"{folder / WEIGHTS} is not the model of {folder / manifests.NAME}; `dvc checkout {folder}`"
         )
     return settings, manifest
-
-
-def _content(folder: Path) -> str:
-    """What `files.digest` gave when the card was written, so without the card itself."""
-    total = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != cards.NAME):
-        total.update(f"{file.relative_to(folder).as_posix()}\0{digest(file)}\n".encode())
-    return total.hexdigest()

@@ -35,8 +35,8 @@ def markdown(params: Params) -> str:
     return "\n".join([*lines, "", f"_{NOTICE}_"])
 
 
-def refused(params: Params) -> list[str]:
-    """One sentence for each batch that a release candidate uses in a share its verdict does not allow."""
+def refused(params: Params) -> list[tuple[str, str]]:
+    """(verdict, sentence) for each batch that a release candidate uses in a share its verdict does not allow."""
     found = verdicts(params)
     sentences = []
     for study, row in params.studies.items():
@@ -45,7 +45,8 @@ def refused(params: Params) -> list[str]:
                 if share > found[batch]["proportion"]:
                     why = " ".join(found[batch]["reasons"])
                     told = f"{study}: candidate {arm} takes {share:g} of its training from {batch}"
-                    sentences.append(f"{told}, which is {_told(found[batch])}. {why}".strip())
+                    sentence = f"{told}, which is {_told(found[batch])}. {why}".strip()
+                    sentences.append((found[batch]["verdict"], sentence))
     return sentences
 
 

@@ -75,20 +75,28 @@ def _root(matrix: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
 
-def quantile_distances_under(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def spreads(values: np.ndarray) -> np.ndarray:
+    """Standard deviation of what is known of each column of [n, d], NaN for undefined; 0 where it is negligible."""
+    parts = [part[~np.isnan(part)] for part in values.T]
+    found = np.array([part.std() if len(part) else 0.0 for part in parts])
+    return np.where(found < 1e-12, 0.0, found)
+
+
+def quantile_distances_under(values: np.ndarray, masks: np.ndarray, unit: np.ndarray | None = None) -> np.ndarray:
     """Per column, the mean distance between the quantile functions of the masked and of the other rows.
 
-    This is the 1-Wasserstein distance in units of the column's pooled standard deviation. `values` is [n, d] with NaN
-    for undefined, `masks` bool [permutation, n] → [permutation, d]; a column with one side empty or constant gives 0.
+    This is the 1-Wasserstein distance in the given unit [d], `spreads` of the values by default. `values` is [n, d]
+    with NaN for undefined, `masks` bool [permutation, n] → [permutation, d]; a column with one side empty, or with a
+    unit of 0, gives 0.
     """
     out = np.zeros((len(masks), values.shape[1]))
+    unit = spreads(values) if unit is None else unit
     for column, part in enumerate(values.T):
-        known = np.flatnonzero(~np.isnan(part))
-        spread = part[known].std() if len(known) else 0.0
-        if spread < 1e-12:
+        if not unit[column]:
             continue
+        known = np.flatnonzero(~np.isnan(part))
         order = known[np.argsort(part[known], kind="stable")]
-        gaps = np.diff(part[order]) / spread
+        gaps = np.diff(part[order]) / unit[column]
         inside = masks[:, order]
         counts = inside.sum(axis=1, keepdims=True)
         others = len(order) - counts

@@ -29,12 +29,12 @@ class Nearest:
 def nearest_two(distances: np.ndarray, own: Groups, others: Groups) -> Nearest:
     """Nearest and second patient for each row of `distances` [n, m]; `own` [n] and `others` [m] are groups."""
     own, others = np.asarray(own), np.asarray(others)
-    rows = np.arange(len(distances))
     allowed = np.where(own[:, None] == others[None], np.inf, distances)
     first, d1 = _argmin(allowed)
-    taken = others[np.maximum(first, 0)]
-    second, d2 = _argmin(np.where((taken[:, None] == others[None]) & (first >= 0)[:, None], np.inf, allowed))
-    return Nearest(d1, np.where(np.isfinite(d1), first, -1)[rows], d2, second)
+    if len(others):
+        allowed[others[first][:, None] == others[None]] = np.inf
+    second, d2 = _argmin(allowed)
+    return Nearest(d1, first, d2, second)
 
 
 def _argmin(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -41,8 +41,11 @@ def step_down(statistics: np.ndarray, error: float, tolerance: np.ndarray | floa
     """Judge statistics [1 + permutation, statistic], the first row observed (Westfall & Young 1993, step-down maxT).
 
     Each is standardised by all of its rows, which is blind to the label. The observed one competes after its tolerance
-    is taken off. A statistic without spread cannot be refused (limit inf, p 1).
+    is taken off. A statistic without spread says nothing (limit inf, p 1): the caller must call it undefined. Raises
+    ValueError for statistics that are not finite, which would compare as if they were fine.
     """
+    if not np.isfinite(statistics).all() or not np.isfinite(tolerance).all():
+        raise ValueError("expected finite statistics and tolerances; leave out what is undefined, and say so")
     count, width = statistics.shape
     centre, spread = statistics.mean(axis=0), statistics.std(axis=0)
     alive = spread > 1e-12 * np.maximum(1, np.abs(centre))

@@ -5,10 +5,15 @@ import numpy as np
 from synthgate.stats.distances import pairwise
 
 
-def gaussian_kernel(distances: np.ndarray) -> np.ndarray | None:
-    """Similarities exp(−d²/2h²) with h the median distance of different cases; None where that is 0."""
+def median_distance(distances: np.ndarray) -> float:
+    """The median distance of different cases in [n, n]; 0 below two."""
     apart = distances[np.triu_indices(len(distances), 1)]
-    width = float(np.median(apart)) if len(apart) else 0.0
+    return float(np.median(apart)) if len(apart) else 0.0
+
+
+def gaussian_kernel(distances: np.ndarray, width: float | None = None) -> np.ndarray | None:
+    """Similarities exp(−d²/2h²) with h the width, `median_distance` by default; None where that is 0."""
+    width = median_distance(distances) if width is None else width
     return np.exp(-(distances**2) / (2 * width**2)) if width > 0 else None
 
 

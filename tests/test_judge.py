@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from tiny_measured import PARAMS, REGIONS, batch, changed, reference
+
+from synthgate.gate.judge import Provenance, individuality, judge, well_formed
+from synthgate.gate.measured import stack
+
+REFERENCE = reference(images=True)
+BATCH = batch(20, images=True)
+TRAIN = REFERENCE.rows(REFERENCE.split == "train")
+SPLITS = dict(zip(REFERENCE.group.tolist(), REFERENCE.split.tolist(), strict=True))
+
+
+def judged(table=BATCH, intent="realistic", learned_from=tuple(TRAIN.group), faults=()):
+    said = Provenance("brain", "batch", intent, tuple(map(str, learned_from)))
+    return judge(table, REFERENCE, PARAMS, REGIONS, SPLITS, set(REFERENCE.content), said, faults)
+
+
+def test_an_honest_batch_is_limited_since_its_use_is_untested():
+    verdict = judged()
+    assert (verdict.verdict, verdict.proportion) == ("limited", 0.25), verdict.reasons
+    assert {f.axis for f in verdict.findings} == {"contract", "drift", "fidelity", "diversity", "privacy", "agreement"}
+    assert verdict.sizes == {"cases": 20, "donors": 20, "reference_patients": 60}
+    assert len(verdict.reasons) == 1
+
+
+def test_what_looks_unreal_is_rejected_only_if_it_claims_to_be_realistic():
+    unreal = changed(BATCH, descriptors=BATCH.descriptors + 5, dice=BATCH.dice * 0.2)
+    assert judged(unreal).verdict == "rejected"
+    assert judged(unreal, "training-only").verdict == "limited"
+
+
+@pytest.mark.parametrize("axis", ["contract", "privacy", "agreement"])
+@pytest.mark.parametrize("intent", ["realistic", "training-only"])
+def test_leaks_copies_and_wrong_labels_are_rejected_whatever_the_intent(axis, intent):
+    images = BATCH.thumbnail.copy()
+    images[3] = TRAIN.thumbnail[30, :, ::-1]
+    table = {
+        "contract": changed(BATCH, content=np.array([BATCH.content[0]] * 2 + BATCH.content[2:].tolist())),
+        "privacy": changed(BATCH, thumbnail=images),
+        "agreement": changed(BATCH, outline=np.roll(BATCH.outline, 1, axis=0)),
+    }[axis]
+    verdict = judged(table, intent)
+    assert (verdict.verdict, verdict.proportion) == ("rejected", 0)
+    assert {f.axis for f in verdict.findings if f.bad and f.weight == "rejects"} == {axis}
+    assert verdict.reasons
+
+
+def test_one_case_is_rejected_with_reasons_and_without_a_crash():
+    verdict = judged(BATCH.rows(np.arange(1)))
+    assert (verdict.verdict, verdict.proportion) == ("rejected", 0)
+    assert not any(f.outcome == "passed" for f in verdict.findings if f.axis in ("drift", "agreement"))
+
+
+def test_faults_of_files_reject():
+    assert well_formed(["a.nii.gz is truncated"]).bad
+    verdict = judged(faults=("a.nii.gz is truncated",))
+    assert verdict.verdict == "rejected" and "a.nii.gz is truncated" in verdict.reasons[0]
+
+
+def test_verdicts_repeat_themselves():
+    assert judged() == judged()
+
+
+def test_unseen_patients_are_as_individual_as_training_patients():
+    found = individuality(REFERENCE, PARAMS.components)
+    for space in ("descriptors", "convolution"):
+        assert found[space]["nearest_ratio"] == pytest.approx(1, abs=0.2)
+        assert found[space]["one_nn_accuracy"] == pytest.approx(0.5, abs=0.2)
+        assert 0.5 < found[space]["nndr"] <= 1
+
+
+def test_copies_of_training_patients_under_other_names_are_too_near():
+    again = np.array([f"again-{n}" for n in range(18)])
+    copies = changed(TRAIN.rows(np.arange(18)), split=np.full(18, "validation"), group=again)
+    found = individuality(stack([TRAIN, copies]), PARAMS.components)["convolution"]
+    assert found["nearest_ratio"] == found["nndr"] == 0
+
+
+def test_individuality_without_unseen_patients_is_undefined():
+    found = individuality(TRAIN, PARAMS.components)
+    assert set(found["convolution"].values()) == {"undefined"}

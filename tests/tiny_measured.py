@@ -1,0 +1,85 @@
+"""Measured tables drawn at random: the numbers of patients as individual as one likes, and their images if wanted."""
+
+import numpy as np
+from scipy import ndimage
+
+from synthgate.features.thumbnails import GRID, SHAPE_GRID
+from synthgate.gate.measured import Measured, stack
+from synthgate.params import Gate
+
+NAMES = ("head_volume", "WT_share", "lesion_x", "t1_mean", "t1_contrast", "sharpness")
+LESION = slice(2, 5)
+"""Columns of `NAMES` that are undefined together where there is no lesion."""
+REGIONS = {"WT": (1, 2), "TC": (1,)}
+PARAMS = Gate(
+    permutations=99, draws=3, error_rejecting=0.04, error_privacy=0.01, agreement_margin=0.1, neighbours=3,
+    components=4, seed=0,
+)  # fmt: skip
+
+
+def numbers(
+    count: int, seed: int, split: str = "train", people: tuple[str, ...] | None = None, images: bool = False
+) -> Measured:
+    """`count` independent patients, or (split synthetic) cases of the given people, nobody by default."""
+    rng = np.random.default_rng(seed)
+    names = np.array([f"{split}-{seed}-{i}" for i in range(count)])
+    who = names if split != "synthetic" else np.array(people or [""] * count)
+    descriptors, convolution = rng.normal(size=(count, len(NAMES))), rng.normal(size=(count, 10))
+    thumbnail, outline, shape = pictures(count, rng) if images else blank(count)
+    return Measured(
+        case=np.array([f"case-{name}" for name in names]),
+        people=who,
+        group=np.array([w.split(";")[0] or n for w, n in zip(who, names, strict=True)]),
+        split=np.full(count, split),
+        content=np.array([f"content-{name}" for name in names]),
+        descriptors=descriptors,
+        convolution=convolution,
+        mild_descriptors=descriptors + 0.1 * (np.arange(len(NAMES)) == 5),
+        mild_convolution=convolution + 0.02,
+        thumbnail=thumbnail,
+        outline=outline,
+        shape=shape,
+        dice=np.clip(rng.normal(0.8, 0.08, (count, len(REGIONS))), 0, 1),
+        inside=np.ones(count),
+        constant=np.zeros(count, int),
+        foreign=np.zeros(count, int),
+        names=np.array(NAMES),
+    )
+
+
+def blank(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """No pictures, for tests that need none."""
+    return (np.zeros((count, 2, *GRID), np.uint8), np.zeros((count, *GRID), np.uint8),
+            np.zeros((count, *SHAPE_GRID), np.uint8))  # fmt: skip
+
+
+def pictures(
+    count: int, rng: np.random.Generator, radii: tuple[float, float] = (2, 6)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Elliptic heads of individual texture, each with a ball of its own radius (voxels) that is a little brighter."""
+    place = np.indices(GRID) - (np.array(GRID)[:, None, None, None] - 1) / 2
+    head = ((place / (np.array(GRID)[:, None, None, None] / 2)) ** 2).sum(axis=0) <= 1
+    texture = ndimage.gaussian_filter(rng.normal(size=(count, 2, *GRID)), (0, 0, 1, 1, 1))
+    texture /= texture.std()
+    centre = rng.uniform(-0.5, 0.5, (count, 3)) * np.array(GRID) / 2
+    away = np.sqrt(((place[None] - centre[:, :, None, None, None]) ** 2).sum(axis=1))
+    lesion = (away <= rng.uniform(*radii, count)[:, None, None, None]) & head
+    images = np.clip(100 + 20 * texture + 35 * lesion[:, None], 1, 255) * head
+    blobs = ndimage.gaussian_filter(rng.normal(size=(count, *SHAPE_GRID)), (0, 2, 2, 2)) > 0
+    return images.astype(np.uint8), (255 * lesion).astype(np.uint8), (255 * blobs).astype(np.uint8)
+
+
+def reference(seed: int = 0, images: bool = False) -> Measured:
+    """42 training and 18 validation patients."""
+    return stack([numbers(42, seed, images=images), numbers(18, seed + 1, "validation", images=images)])
+
+
+def batch(count: int = 20, seed: int = 500, donors: int = 40, images: bool = False) -> Measured:
+    """Cases as good as real patients, of training patients of `reference(0)` one after the other."""
+    people = tuple(f"train-0-{i % donors}" for i in range(count))
+    return numbers(count, seed, "synthetic", people, images=images)
+
+
+def changed(table: Measured, **columns: np.ndarray) -> Measured:
+    """The same table with other columns."""
+    return Measured(**{**vars(table), **columns})
