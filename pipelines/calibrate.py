@@ -1,10 +1,10 @@
 """Stage calibrate: the judge's instruments, cross-fitted over development patients."""
 
 import shutil
-import sys
 
 import numpy as np
 
+from pipelines import stage
 from synthgate import cards, params, places
 from synthgate.cards import Card, inputs_of
 from synthgate.cohort.store import Store
@@ -37,4 +37,4 @@ def main(study: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    stage(main)

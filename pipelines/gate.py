@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import sys
 
+from pipelines import stage
 from synthgate import cards, params, places
 from synthgate.cards import inputs_of
 from synthgate.cohort import checks, entries, readers, store
@@ -56,4 +56,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    stage(main)

@@ -1,7 +1,6 @@
 """Stage prepare: the patients of a study, normalised, split and sharded."""
 
-import sys
-
+from pipelines import stage
 from synthgate import cards, params, places
 from synthgate.cards import Card, inputs_of
 from synthgate.cohort import entries, splits, store
@@ -27,4 +26,4 @@ def main(study: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    stage(main)

@@ -1,8 +1,8 @@
 """Stage release: one candidate, chosen on validation, measured once on the hold-out, bundled with its manifest."""
 
 import functools
-import sys
 
+from pipelines import stage
 from synthgate import cards, params, places
 from synthgate.cards import Card, inputs_of
 from synthgate.cohort.store import Store
@@ -62,4 +62,4 @@ def main(study: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    stage(main)

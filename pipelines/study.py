@@ -1,8 +1,8 @@
 """Stage study: every arm trained and scored on validation; real-only training cross-validated over development."""
 
 import shutil
-import sys
 
+from pipelines import stage
 from synthgate import cards, params, places
 from synthgate.cards import Card, inputs_of
 from synthgate.cohort.store import Store
@@ -47,4 +47,4 @@ def main(study: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    stage(main)

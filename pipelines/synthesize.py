@@ -1,7 +1,6 @@
 """Stage synthesize: a batch from a generator, a seed and a wish."""
 
-import sys
-
+from pipelines import stage
 from synthgate import params, places
 from synthgate.cards import inputs_of
 from synthgate.cohort import splits
@@ -22,4 +21,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    stage(main)

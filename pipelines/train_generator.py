@@ -1,7 +1,6 @@
 """Stage train_generator: a generator, from the training patients that its row names."""
 
-import sys
-
+from pipelines import stage
 from synthgate import cards, params, places
 from synthgate.cards import inputs_of
 from synthgate.cohort.store import Store
@@ -28,4 +27,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    stage(main)

@@ -103,9 +103,15 @@ def test_labels_that_do_not_fit_fail_what_claims_to_be_realistic():
     assert judged(worse, intent="training-only")["dice_TC"].weight == "informs"
 
 
-def test_within_the_margin_must_be_shown():
-    noisy = changed(BATCH.rows(np.arange(3)), dice=dice(np.array([0.6, 0.8, 1.0])))
-    assert judged(noisy)["dice_WT"].outcome == "failed"
+def test_a_difference_within_the_noise_does_not_refuse():
+    noisy = changed(BATCH.rows(np.arange(3)), dice=dice(np.array([0.3, 0.8, 1.0])))
+    finding = judged(noisy)["dice_WT"]
+    assert finding.interval[0] < -0.1 < finding.interval[1] and finding.outcome == "passed"
+
+
+def test_a_small_shown_difference_does_not_refuse():
+    worse = judged(changed(BATCH, dice=BATCH.dice - 0.06))["dice_WT"]
+    assert -0.1 < worse.value < 0 and worse.outcome == "passed"
 
 
 def test_a_region_that_patients_have_and_the_batch_never_has_is_undefined():

@@ -54,5 +54,16 @@ def read(folder: Path) -> Card:
 
 
 def inputs_of(paths: Iterable[Path]) -> dict[str, str]:
-    """Path → digest; a folder with a card counts by its card, which holds the digest of its content."""
-    return {p.as_posix(): digest(p / NAME if (p / NAME).is_file() else p) for p in map(Path, paths)}
+    """Path → digest; a folder with a card counts by its card.
+
+    Raises ArtefactError where a folder's content is not what its card was written for.
+    """
+    return {path.as_posix(): _digest_of_input(path) for path in map(Path, paths)}
+
+
+def _digest_of_input(path: Path) -> str:
+    if not (path / NAME).is_file():
+        return digest(path)
+    if read(path).content != digest(path, without=NAME):
+        raise ArtefactError(f"{path} was changed after its card was written; `dvc checkout {path}`, or make it again")
+    return digest(path / NAME)

@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument(
         "--check",
         action="store_true",
-        help="exit 1 if a release candidate uses a batch it may not, 2 if that is undecided",
+        help="exit 1 if a candidate uses a refused batch, 2 an undecided one",
     )
     new.set_defaults(run=_verdict)
 

@@ -74,6 +74,9 @@ def prepare_volume(volume: Volume, channels: Sequence[str], params: Prepare) -> 
     native = volume.images[channels[0]].shape
     orientation = nib.orientations.io_orientation(volume.affine)
     image = np.stack([_ras(volume.images[name], orientation) for name in channels]).astype(np.float32)
+    if not np.isfinite(image).all():
+        bad = [name for name, channel in zip(channels, image, strict=True) if not np.isfinite(channel).all()]
+        raise CohortError(f"{', '.join(bad)}: expected finite values, got NaN or infinity; correct the file")
     spacing = np.sqrt((volume.affine[:3, :3] ** 2).sum(0))[np.argsort(orientation[:, 0])]
 
     head = find_head(image)

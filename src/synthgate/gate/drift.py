@@ -1,6 +1,7 @@
 """Drift: do the batch's measurements follow the real ones? Evidently reports; a pooled maxT decides."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from synthgate.stats.nulls import step_down
 METHOD = "wasserstein"
 """Evidently's normed Wasserstein distance, named explicitly: by default it would choose one by the sample's size."""
 THRESHOLD = 0.1
+IDS = re.compile(r"(?<=metric_)[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 WORDS: dict[Outcome, str] = {
     "passed": "follows",
     "failed": "differs from",
@@ -95,5 +97,12 @@ def report(batch: Measured, reference: Measured, folder: Path) -> None:
     run = Report([DataDriftPreset(columns=names, method=METHOD, threshold=THRESHOLD)], include_tests=True).run(
         Dataset.from_pandas(current[names], definition), Dataset.from_pandas(past[names], definition)
     )
-    run.save_html(str(folder / "evidently.html"))
+    run.save_html(str(page := folder / "evidently.html"))
+    page.write_text(_numbered(page.read_text(encoding="utf-8")), encoding="utf-8")
     (folder / "evidently.json").write_text(run.json(), encoding="utf-8")
+
+
+def _numbered(page: str) -> str:
+    """Evidently's page with its random ids numbered as they come, so that the same findings give the same bytes."""
+    seen: dict[str, str] = {}
+    return IDS.sub(lambda found: seen.setdefault(found[0], f"{len(seen):032x}"), page)
