@@ -46,7 +46,13 @@ def environment(clone: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SYNTHGATE_")}
     who = {f"GIT_{role}_{part}": "road@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    own = {"PATH": path, "PYTHONPATH": str(clone / "src"), "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+    own = {
+        "PATH": path,
+        "PYTHONPATH": str(clone / "src"),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
     return kept | who | own | {"GIT_CONFIG_GLOBAL": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
