@@ -10,7 +10,7 @@ from synthgate.cards import Card, inputs_of
 from synthgate.cohort.store import Store
 from synthgate.files import replacing, write_json
 from synthgate.gate import instruments
-from synthgate.gate.judge import individuality
+from synthgate.gate.individuality import individuality
 from synthgate.scratch import Scratch
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from tiny_measured import PARAMS, REGIONS, batch, changed, reference
 
-from synthgate.gate.judge import Provenance, individuality, judge, well_formed
+from synthgate.gate.individuality import individuality
+from synthgate.gate.judge import Provenance, judge, well_formed
 from synthgate.gate.measured import stack
 
 REFERENCE = reference(images=True)
