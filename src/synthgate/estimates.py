@@ -15,6 +15,7 @@ from synthgate.params import Params, Segmenter, StudyRow
 REPEATS = 3
 # Seconds on one core of a 2024 server, head volumes of 2 mm with four channels; rough, and only for the short stages.
 # Measure again: `dvc repro -s -f STAGE@ROW`, the time it takes divided by its cases.
+# PREPARE_S was measured on phantom cases on a busy two-core machine; the other constants are guesses, on the high side.
 START_S = 6.0
 """Imports of a stage's process."""
 PREPARE_S = 0.15
