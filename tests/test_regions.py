@@ -51,8 +51,8 @@ def test_dice_is_that_of_the_reference_library():
         assert dice(a, b) == pytest.approx(2 * both / (a.sum() + b.sum()))
 
 
-def test_dice_of_nothing_with_nothing_is_undefined_and_with_something_zero():
+def test_dice_without_a_true_region_is_undefined_and_nothing_found_of_one_is_zero():
     empty, full = np.zeros((2, 2), bool), np.ones((2, 2), bool)
-    assert dice(empty, empty) is None
-    assert dice(empty, full) == dice(full, empty) == 0
+    assert dice(empty, empty) is None and dice(full, empty) is None
+    assert dice(empty, full) == 0
     assert dice(full, full) == 1

@@ -29,6 +29,7 @@ def to_label(probabilities: np.ndarray, regions: Regions) -> np.ndarray:
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray) -> float | None:
-    """Dice overlap of two bool arrays; None (undefined) where both are empty."""
-    total = int(prediction.sum()) + int(truth.sum())
-    return 2.0 * int((prediction & truth).sum()) / total if total else None
+    """Dice overlap of two bool arrays; None (undefined) where the truth is empty, whatever is predicted."""
+    if not truth.any():
+        return None
+    return 2.0 * int((prediction & truth).sum()) / (int(prediction.sum()) + int(truth.sum()))

@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from synthgate.cohort.store import StoredCase
+from synthgate.learning.scoring import Overlap
 from synthgate.params import StudyRow
-from synthgate.stats.intervals import t_interval
-from synthgate.study.evidence import shown
+from synthgate.study.evidence import scores_of, told
 
-Scorer = Callable[[StoredCase], Mapping[str, float | None]]
+Scorer = Callable[[StoredCase], Mapping[str, Overlap]]
 
 
 @dataclass(frozen=True)
@@ -58,19 +56,7 @@ def measure(
 ) -> dict[str, Any]:
     """Mean Dice per region over hold-out patients, with intervals at the error (1 - confidence)/k for opening k.
 
-    A region that is empty in truth and prediction counts as undefined for that patient, and is counted.
+    Patients without a region are counted apart.
     """
-    scores = [(case.patient, score(case)) for case in cases]
-    out: dict[str, Any] = {}
-    for region in regions:
-        by_patient: dict[str, list[float]] = {}
-        for patient, found in scores:
-            if (value := found[region]) is not None:
-                by_patient.setdefault(patient, []).append(value)
-        values = np.array([np.mean(found) for found in by_patient.values()])
-        patients = len({patient for patient, _ in scores})
-        out[region] = shown(t_interval(values, 1 - (1 - confidence) / k)) | {
-            "patients": len(values),
-            "undefined": patients - len(values),
-        }
-    return out
+    scores = [one for case in cases for one in scores_of("hold-out", 0, case.patient, score(case))]
+    return {region: told(scores, "hold-out", region, 1 - (1 - confidence) / k) for region in regions}

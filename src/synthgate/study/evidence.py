@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from synthgate.learning.scoring import Overlap
 from synthgate.params import Study
 from synthgate.stats.intervals import Interval, two_way
 
@@ -14,13 +15,19 @@ Outcome = Literal["gain", "no harm", "harm", "inconclusive"]
 
 @dataclass(frozen=True)
 class Score:
-    """One patient's Dice in one region by one training; None where it is undefined (empty in both)."""
+    """One patient's Dice in one region by one training; without the region None, and the voxels falsely found."""
 
     arm: str
     draw: int
     patient: str
     region: str
     dice: float | None
+    false_voxels: int | None = None
+
+
+def scores_of(arm: str, draw: int, patient: str, found: Mapping[str, Overlap]) -> list[Score]:
+    """A patient's scores, region by region."""
+    return [Score(arm, draw, patient, region, one.dice, one.false_voxels) for region, one in found.items()]
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,7 @@ def as_metrics(scores: Sequence[Score], study: Study, regions: Sequence[str], ar
     out: dict[str, Any] = {}
     for arm in arms:
         for region in regions:
-            interval, patients = mean(scores, arm, region, study.confidence)
-            out.setdefault(arm, {})[region] = shown(interval) | {"patients": patients}
+            out.setdefault(arm, {})[region] = told(scores, arm, region, study.confidence)
     for found in compare(scores, study, regions):
         out[found.arm][found.region] |= {
             "against": found.baseline,
@@ -104,6 +110,17 @@ def as_metrics(scores: Sequence[Score], study: Study, regions: Sequence[str], ar
             "outcome": found.outcome,
         }
     return out
+
+
+def told(scores: Sequence[Score], arm: str, region: str, confidence: float) -> dict[str, Any]:
+    """Mean Dice with its interval and the patients who have the region; those without it, and where it is found."""
+    interval, patients = mean(scores, arm, region, confidence)
+    others = [s for s in scores if (s.arm, s.region) == (arm, region) and s.false_voxels is not None]
+    return shown(interval) | {
+        "patients": patients,
+        "without": len({score.patient for score in others}),
+        "found_falsely": len({score.patient for score in others if score.false_voxels}),
+    }
 
 
 def shown(interval: Interval | None) -> dict[str, Any]:

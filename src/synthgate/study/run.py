@@ -15,13 +15,13 @@ from synthgate.gate.verdict import Verdict
 from synthgate.learning import crossfit, weights
 from synthgate.learning.fitting import trained
 from synthgate.learning.sampler import Sampler
-from synthgate.learning.scoring import score
+from synthgate.learning.scoring import Overlap, score
 from synthgate.learning.segmenter import build, predict
 from synthgate.params import Params, StudyRow, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 from synthgate.study.arms import BatchAtHand, Training
-from synthgate.study.evidence import Score
+from synthgate.study.evidence import Score, scores_of
 
 CROSS_VALIDATION = "cross_validation"
 """The arm's name under which out-of-fold scores of development patients stand."""
@@ -94,12 +94,12 @@ def _scored(
     scratch: Scratch,
     training: Training,
     cases: Sequence[StoredCase],
-    score_of: Callable[[StoredCase], Mapping[str, float | None]],
+    score_of: Callable[[StoredCase], Mapping[str, Overlap]],
 ) -> list[Score]:
     def make(path: Path) -> None:
         shown = tracked(cases, len(cases), f"score {training.name}", "volumes")
-        rows = [Score(training.arm, training.draw, c.patient, *item) for c in shown for item in score_of(c).items()]
-        write_json(path, [asdict(row) for row in rows])
+        found = [scores_of(training.arm, training.draw, case.patient, score_of(case)) for case in shown]
+        write_json(path, [asdict(score) for scores in found for score in scores])
 
     return [Score(**row) for row in read_json(scratch.once(f"scores-{training.name}.json", make))]
 
@@ -108,6 +108,7 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """Write the scores per patient as CSV; undefined ones have an empty cell."""
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["arm", "draw", "patient", "region", "dice"])
+        writer.writerow(["arm", "draw", "patient", "region", "dice", "false_voxels"])
         for s in scores:
-            writer.writerow([s.arm, s.draw, s.patient, s.region, "" if s.dice is None else f"{s.dice:.6f}"])
+            dice = None if s.dice is None else f"{s.dice:.6f}"
+            writer.writerow([s.arm, s.draw, s.patient, s.region, dice, s.false_voxels])
