@@ -68,7 +68,7 @@ def test_honest_batches_are_not_refused():
 @pytest.mark.parametrize(("view", "declared"), [
     (lambda image: image, True), (lambda image: image[:, ::-1], True), (lambda image: image, False),
     (lambda image: image[:, ::-1], False),
-    (noisy, False),  # beside declared anatomies two channels in random contrast come as near to their patient
+    (noisy, False),
 ], ids=["exact declared", "mirrored declared", "exact", "mirrored", "noisy"])  # fmt: skip
 def test_a_copy_is_flagged_with_the_right_patient_and_nothing_else_is(view, declared):
     table = BATCH if declared else changed(BATCH, people=np.full(12, ""))
@@ -77,6 +77,21 @@ def test_a_copy_is_flagged_with_the_right_patient_and_nothing_else_is(view, decl
     assert finding.cases == (str(BATCH.case[4]),)
     assert f"{BATCH.case[4]} (nearest patient {TRAIN.group[7]})" in finding.sentence
     assert finding.value > finding.limit
+
+
+def test_a_noisy_copy_of_somebody_undeclared_is_found_beside_declared_donors():
+    assert TRAIN.group[41] not in BATCH.people
+    finding = judged(with_image(noisy(TRAIN.thumbnail[41])))["image_copies"]
+    assert finding.cases == (str(BATCH.case[4]),)
+    assert "declared donor" in finding.origin
+
+
+def test_to_be_far_from_everybody_else_makes_nobody_a_copy():
+    alike, own = np.array([[0.5, 0.1, 0.2], [0.9, 0.4, 0.2]]), np.array(["", ""])
+    few = TRAIN.rows(np.arange(3))
+    plain, floored = (privacy.margins(alike, own, few, usual)[0] for usual in (-np.inf, np.arctanh(0.3)))
+    assert plain[0] == pytest.approx(np.arctanh(0.5) - np.arctanh(0.2))
+    assert floored[0] == pytest.approx(np.arctanh(0.5) - np.arctanh(0.3)) and floored[1] == plain[1]
 
 
 def test_a_copy_of_the_declared_donor_is_a_copy():

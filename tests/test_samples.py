@@ -62,11 +62,24 @@ def test_the_space_is_that_of_the_reference_library():
 
 def test_undefined_infinite_and_constant_columns_are_left_out():
     rows = np.random.default_rng(0).normal(size=(12, 5))
-    rows[3, 0], rows[4, 1], rows[:, 2] = np.nan, np.inf, 7
+    rows[3:5, 0], rows[4:6, 1], rows[:, 2] = np.nan, np.inf, 7
     space = samples.Space.of(rows, 8)
-    assert space.kept.tolist() == [False, False, False, True, True]
+    assert space.kept.tolist() == [3, 4]
     assert np.isfinite(space(rows)).all() and space(rows).shape == (12, 2)
     assert samples.Space.of(rows[:, :3], 8)(rows[:, :3]).shape == (12, 0)
+
+
+def test_what_a_case_lacks_counts_as_the_mean_and_a_case_that_lacks_most_is_undefined():
+    rows = np.random.default_rng(0).normal(size=(20, 4))
+    rows[3, 0] = np.nan
+    space = samples.Space.of(rows, 4)
+    assert space.kept.tolist() == [0, 1, 2, 3]
+    filled = np.where(np.isnan(rows), np.nanmean(rows, axis=0), rows)
+    scaled = (filled - filled.mean(axis=0)) / np.nanstd(rows, axis=0)
+    assert np.allclose(space(rows), scaled @ space.axes.T) and np.allclose(space.axes @ space.axes.T, np.eye(4))
+    worse = np.concatenate([rows, np.where(np.arange(4) < 3, np.nan, rows[:1])])
+    found = samples.Space.of(worse, 4)(worse)
+    assert np.isfinite(found[:-1]).all() and np.isnan(found[-1]).all()
 
 
 def test_the_median_is_taken_statistic_by_statistic():

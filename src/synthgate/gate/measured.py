@@ -62,7 +62,7 @@ class Measured:
         return Measured(**{k: v[chosen] for k, v in vars(self).items() if k not in shared}, **shared)
 
     def space(self, name: str) -> np.ndarray:
-        """[case, feature] of the space `descriptors` (columns undefined anywhere left out) or `convolution`."""
+        """[case, feature] of the space `descriptors` or `convolution`."""
         return np.asarray(getattr(self, name))
 
     def write(self, path: Path) -> None:

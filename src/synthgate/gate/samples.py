@@ -1,5 +1,6 @@
 """Sub-batches with one case per donor, and the common space that batch and reference are compared in."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from synthgate.params import Gate
 from synthgate.stats.nulls import Adjusted, relabelled
 
 SPACES = ("descriptors", "convolution")
+SHARED = 0.9
+"""Of cases that must have a column for it to be compared; patients without a lesion lack some."""
 
 
 def draws(batch: Measured, reference: Measured, params: Gate) -> list[np.ndarray]:
@@ -50,17 +53,26 @@ class Space:
 
     @classmethod
     def of(cls, pooled: np.ndarray, components: int) -> "Space":
-        """From pooled rows [case, feature]; columns that are undefined somewhere or constant are left out."""
-        known = np.isfinite(pooled).all(axis=0)
-        kept = known & (np.where(known, pooled, 0).std(axis=0) > 1e-12)
-        part = pooled[:, kept]
-        centre, scale = part.mean(axis=0), part.std(axis=0)
-        _, _, axes = np.linalg.svd((part - centre) / scale, full_matrices=False)
-        return cls(centre, scale, axes[:components], kept)
+        """From pooled rows [case, feature]; columns that are constant, or that too few cases have, are left out."""
+        known = np.where(np.isfinite(pooled), pooled, np.nan)
+        shared = np.flatnonzero(np.isfinite(pooled).mean(axis=0) >= SHARED)
+        kept = shared[np.nanstd(known[:, shared], axis=0) > 1e-12]
+        centre, scale = np.nanmean(known[:, kept], axis=0), np.nanstd(known[:, kept], axis=0)
+        blank = cls(centre, scale, np.eye(len(kept)), kept)
+        placed = blank(pooled)
+        _, _, axes = np.linalg.svd(placed[np.isfinite(placed).all(axis=1)], full_matrices=False)
+        return dataclasses.replace(blank, axes=axes[:components])
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """[case, feature] → [case, component]."""
-        return ((rows[:, self.kept] - self.centre) / self.scale) @ self.axes.T
+        """[case, feature] → [case, component].
+
+        A column that a case lacks counts as the pooled mean; a case that lacks most of them is undefined (NaN).
+        """
+        part = (rows[:, self.kept] - self.centre) / self.scale
+        known = np.isfinite(part)
+        part = np.where(known, part, 0.0)
+        part[known.sum(axis=1) < known.shape[1] / 2] = np.nan
+        return part @ self.axes.T
 
 
 def outcome(p: float, limit: float, error: float) -> Outcome:
