@@ -1,12 +1,11 @@
 """Stage gate: the verdict on a batch. The stage succeeds whatever it is; only the command line makes exit codes."""
 
-import dataclasses
 import functools
 
 from pipelines import stage
 from synthgate import cards, params, places
 from synthgate.cards import inputs_of
-from synthgate.cohort import checks, entries, readers, store
+from synthgate.cohort import checks, entries, store
 from synthgate.files import replacing
 from synthgate.gate import drift, instruments
 from synthgate.gate.judge import Provenance, judge, well_formed
@@ -24,11 +23,9 @@ def main(name: str) -> None:
 
     card = cards.read(folder)
     provenance = Provenance(batch.study, name, batch.intent, card.patients)
-    source = dataclasses.replace(readers.read(folder, "cohort"), labels=row.cohort.labels)
-    faults = [str(problem) for problem in checks.check(source) if problem.grade == "fault"]
-    if faults:
+    if faults := checks.faults(folder, row.cohort.labels):
         (reports / "report").mkdir(parents=True, exist_ok=True)
-        verdict = decide(batch.study, name, batch.intent, [well_formed(faults)], {"cases": len(source.cases)})
+        verdict = decide(batch.study, name, batch.intent, [well_formed(faults)], {})
         verdict.write(reports / "verdict.json")
         return
 

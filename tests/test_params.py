@@ -226,3 +226,11 @@ def test_a_batch_of_another_studys_generator_is_refused(plain):
     plain["batches"]["foreign"] = dict(plain["batches"]["randomised"], study="lung")
     (line,) = refused(plain)
     assert "its generator randomised is of study brain, not lung" in line
+
+
+def test_a_key_given_twice_is_refused_and_not_silently_the_last(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("studies: {}\nstudies: {}\n")
+    with pytest.raises(ParamsError, match=r"duplicate key \"studies\"") as error:
+        params.load(path)
+    assert "suppress" not in str(error.value)

@@ -197,6 +197,10 @@ def test_a_patient_damaged_after_adoption(clone, harm):
     if harm == "nan":
         volume = nifti.assemble({"t2": file.with_name("t2.nii.gz")}, None)
         nifti.write(file, np.full(volume.images["t2"].shape, np.nan, np.float32), volume.affine, True)
+    also = folder.read_table(clone / "data/brain")[7]["case_id"]
+    content = (other := clone / "data/brain" / also / "flair.nii.gz").read_bytes()
+    other.unlink()
+    other.write_bytes(content[:99])
     remove(clone / "build/brain")
-    refused(stage(clone, "prepare", "brain", fails=True), case, "t1")
+    refused(stage(clone, "prepare", "brain", fails=True), case, "t1", also, "flair")
     assert not half_made(clone) and not (clone / "build/brain").exists()

@@ -330,15 +330,17 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 
 def read(path: Path) -> Any:
-    """The file's plain value; raises ParamsError where it is missing or is not YAML."""
-    import yaml
+    """The file's plain value; raises ParamsError where it is missing, is not YAML, or has a key twice."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing; run synthgate in the repository's root") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not YAML: {error}") from None
+    except YAMLError as error:
+        told = str(error).partition("\nTo suppress")[0].strip()  # ruamel's hint is for programmers
+        raise ParamsError(f"{path} is not YAML: {told}") from None
 
 
 def as_plain(value: Any) -> Any:

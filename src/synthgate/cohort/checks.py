@@ -1,5 +1,6 @@
 """Everything that can be wrong in a source, found in one pass and told in one list; one case in memory at a time."""
 
+import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from synthgate.cohort import headers
 from synthgate.cohort.case import Case, Problem, Source, Volume
 from synthgate.cohort.nifti import BrokenCase
 from synthgate.cohort.prepare import find_head
+from synthgate.cohort.readers import read
 from synthgate.errors import CohortError
 from synthgate.progress import tracked
 
@@ -41,6 +43,12 @@ class Examined:
 def check(source: Source) -> list[Problem]:
     """All problems of a source: those its reader saw, those of each case, and those between cases; faults first."""
     return examine(source).problems
+
+
+def faults(folder: Path, labels: Sequence[int]) -> list[str]:
+    """All faults of a cohort folder whose labels may be those given, as sentences."""
+    source = dataclasses.replace(read(folder, "cohort"), labels=tuple(labels))
+    return [str(problem) for problem in check(source) if problem.grade == "fault"]
 
 
 def examine(source: Source) -> Examined:
