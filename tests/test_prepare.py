@@ -5,10 +5,11 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from tiny_store import CHANNELS, PREPARE, SHAPE, volume
 
 from synthgate.cohort.case import Volume
-from synthgate.cohort.prepare import BRIGHTEST, Geometry, find_head, prepare_volume, restore
+from synthgate.cohort.prepare import BRIGHTEST, RIND, Geometry, core_of, find_head, prepare_volume, restore
 from synthgate.errors import CohortError
 from synthgate.learning.regions import dice
 
@@ -87,7 +88,7 @@ def test_a_background_well_above_zero_is_not_the_head():
     assert geometry.box == prepare_volume(source, CHANNELS, PREPARE).geometry.box == ((4, 28), (2, 30))
 
 
-def test_the_percentiles_of_the_head_become_0_and_1():
+def test_the_percentiles_of_the_heads_core_become_0_and_1():
     # the head's box is the whole grid, so nothing is resampled and every voxel can be computed here
     rng = np.random.default_rng(0)
     images = {name: rng.gamma(9, 10, SHAPE).astype(np.float32) + 60 for name in CHANNELS}
@@ -97,10 +98,35 @@ def test_the_percentiles_of_the_head_become_0_and_1():
     prepared = prepare_volume(Volume(images, None, np.eye(4)), CHANNELS, PREPARE)
     assert prepared.geometry.box == ((0, 32), (0, 32))
     for found, values in zip(prepared.image, images.values(), strict=True):
-        low, high = np.percentile(values[head], (1, 99))
+        low, high = np.percentile(values[core_of(head)], (1, 99))
         expected = np.clip((values - low) / (high - low), 0, BRIGHTEST) * head
         assert np.allclose(found.astype(np.float32), expected, atol=2e-3)
         assert expected.max() == pytest.approx(found.max(), abs=2e-3) and found.max() > 1
+
+
+def test_the_core_is_the_head_without_its_rind_and_never_nothing():
+    disc = np.hypot(*(np.indices((40, 50)) - np.array([20, 24])[:, None, None])) <= 16
+    core = core_of(np.stack([disc, np.zeros_like(disc)], axis=2))
+    depth = round(RIND * 33)
+    assert not core[..., 1].any() and (core[..., 0] <= disc).all()
+    assert np.flatnonzero(core[:, 24, 0]).tolist() == list(range(4 + depth, 37 - depth))
+    everywhere = core_of(np.ones((30, 30, 1), bool))
+    assert np.flatnonzero(everywhere[:, 15, 0]).tolist() == list(range(4, 26)), "the border of the image is a border"
+    thin = np.zeros((20, 20, 2), bool)
+    thin[3:17, 9] = True
+    assert np.array_equal(core_of(thin), thin)
+
+
+def test_a_bright_scalp_does_not_darken_the_brain():
+    source = volume(3)
+    head = find_head(np.stack(list(source.images.values())))
+    scalp = head & ~np.stack([ndimage.binary_erosion(plane, iterations=2) for plane in head.transpose(2, 0, 1)], axis=2)
+    fat = {name: np.where(scalp, 4 * values.max(), values) for name, values in source.images.items()}
+    plain, with_fat = (
+        prepare_volume(dataclasses.replace(source, images=i), CHANNELS, PREPARE) for i in (source.images, fat)
+    )
+    inner = core_of(core_of((plain.image > 0).any(axis=0)))  # where resampling mixes no scalp in
+    assert np.abs(plain.image - with_fat.image)[:, inner].max() < 0.02
 
 
 def test_gain_and_scanner_units_do_not_matter(straight):

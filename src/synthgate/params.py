@@ -63,7 +63,7 @@ class Prepare:
     size: tuple[int, int]
     """In-plane grid (x, y) in pixels that the head's box is fitted into; multiples of 16."""
     percentiles: tuple[float, float]
-    """Intensities of the head at these percentiles become 0 and 1, per channel and volume."""
+    """Intensities of the head's core (without scalp and skull) at these percentiles become 0 and 1, per channel."""
     shard_cases: Count
     """Cases in one shard of the store."""
 

@@ -15,9 +15,11 @@ from synthgate.errors import CohortError
 from synthgate.params import Prepare
 
 BRIGHTEST = 1.5
-"""Prepared intensities are clipped here; 0 and 1 are the percentiles of the head."""
+"""Prepared intensities are clipped here; 0 and 1 are the percentiles of the head's core."""
 HEAD_LEVEL = 0.1
 """A voxel belongs to the head above this share of the way from the background to the channels' 99.5th percentile."""
+RIND = 0.12
+"""Depth of scalp and skull, as a share of the head's shorter in-plane side; the core lies below it."""
 FRAME = 2
 """Pixels at the in-plane border whose 10th percentile is taken for the background."""
 
@@ -96,7 +98,8 @@ def prepare_volume(volume: Volume, channels: Sequence[str], params: Prepare) -> 
         spacing_mm=_scaled_spacing(spacing, box, scaled) if volume.spacing_known else None,
     )
 
-    low, high = (np.stack([np.percentile(c[head], p) for c in image]) for p in params.percentiles)
+    core = core_of(head)
+    low, high = (np.stack([np.percentile(c[core], p) for c in image]) for p in params.percentiles)
     span = np.maximum(high - low, 1e-6)[:, None, None, None]
     image = np.clip((image - low[:, None, None, None]) / span, 0, BRIGHTEST) * head
     label = None
@@ -126,6 +129,19 @@ def find_head(image: np.ndarray) -> np.ndarray:
         raise CohortError("the image holds no head: nothing stands out of its background; check the files")
     head = parts == np.bincount(parts.ravel())[1:].argmax() + 1
     return np.stack([ndimage.binary_fill_holes(plane) for plane in np.moveaxis(head, 2, 0)], axis=2)
+
+
+def core_of(head: np.ndarray) -> np.ndarray:
+    """[x, y, z] bool: the head without its rind, slice by slice; the whole head where nothing would be left.
+
+    Fat in the scalp may be brighter than anything in the brain, and not every source has removed it.
+    """
+    sides = [int(np.ptp(np.flatnonzero(head.any(axis=(1 - axis, 2))))) + 1 for axis in (0, 1)]
+    depth = max(1, round(RIND * min(sides)))
+    padded = np.pad(head, ((1, 1), (1, 1), (0, 0)))
+    core = np.stack([ndimage.distance_transform_cdt(plane, "taxicab") > depth for plane in padded.transpose(2, 0, 1)])
+    core = core.transpose(1, 2, 0)[1:-1, 1:-1]
+    return core if core.any() else head
 
 
 def restore(values: np.ndarray, geometry: Geometry) -> np.ndarray:
