@@ -15,6 +15,8 @@ MAX_LOG_SCALE = 0.2
 MAX_SHEAR = 0.1
 MAX_SHIFT = 0.08
 """Of half the patch."""
+MAX_LOG_GAMMA = 0.5
+LOG_GAIN = (-0.5, 0.3)
 LACKING = 0.2
 """Share of samples in which a copy of one channel stands in for others."""
 
@@ -57,8 +59,8 @@ def draw(rng: np.random.Generator, samples: int, channels: int, dims: int) -> Dr
     each = (samples, channels)
     return Draw(
         affine=np.concatenate([matrix, shift], axis=2).astype(np.float32),
-        gamma=np.exp(rng.uniform(-0.35, 0.35, each)),
-        gain=rng.uniform(0.8, 1.25, each),
+        gamma=np.exp(rng.uniform(-MAX_LOG_GAMMA, MAX_LOG_GAMMA, each)),
+        gain=np.exp(rng.uniform(*LOG_GAIN, each)),
         offset=rng.uniform(-0.1, 0.1, each),
         noise=rng.uniform(0, 0.06, each) * (rng.random(each) < 0.5),
         blur=rng.uniform(0, 0.8, samples) * (rng.random(samples) < 0.25),
