@@ -45,7 +45,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 data: setup  ## the pinned cohort, where it is missing (offline: the phantom's bytes are in the repository)
-	@$(BIN)/dvc status -q data.dvc || $(BIN)/dvc pull data.dvc
+	@$(BIN)/dvc status -q data.dvc || $(BIN)/dvc pull $$(sed -n 's/^ *remote: /-r /p' data.dvc) data.dvc
 
 repro: data  ## the whole road: patients, generator, batch, gate, study, release; then what was decided
 	$(BIN)/dvc repro
