@@ -22,7 +22,8 @@ def main(study: str) -> None:
             try:
                 store.write(out, chosen, row.cohort.channels, row.prepare, scratch)
             except CohortError as error:  # one case is broken: look at all of them, so that one run tells everything
-                raise CohortError("\n".join(checks.faults(folder, row.cohort.labels)) or str(error)) from error
+                told = checks.faults(folder, "cohort", row.cohort.labels, row.cohort.channels)
+                raise CohortError("\n".join(told) or str(error)) from error
             counts = {split: len({e.patient for e in chosen if e.split == split}) for split in splits.SPLITS}
             people = tuple(sorted({entry.patient for entry in chosen}))
             terms = entries.terms(folder)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import mutual_info_score
-from tiny_measured import PARAMS, REGIONS, batch, changed, pictures, reference
+from tiny_measured import batch, changed, pictures, reference, trial
 
 from synthgate.gate import agreement
 
@@ -11,7 +11,7 @@ BATCH = batch(20, images=True)
 
 
 def judged(table, real=REFERENCE, intent="realistic"):
-    return {f.name: f for f in agreement.judge(table, real, PARAMS, intent, REGIONS)}
+    return {f.name: f for f in agreement.judge(trial(table, real, intent))}
 
 
 def pictured(seed, radii=(2, 6), table=BATCH):

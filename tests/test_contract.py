@@ -1,6 +1,8 @@
+import re
+
 import numpy as np
 import pytest
-from tiny_measured import batch, changed, reference
+from tiny_measured import batch, changed, reference, trial
 
 from synthgate.gate import contract
 
@@ -12,7 +14,7 @@ VALIDATION = str(REFERENCE.group[REFERENCE.split == "validation"][0])
 
 
 def judged(table, learned_from=CARD):
-    return {f.name: f for f in contract.judge(table, set(REFERENCE.content), SPLITS, learned_from)}
+    return {f.name: f for f in contract.judge(trial(table, REFERENCE, learned_from=learned_from, split_of=SPLITS))}
 
 
 def with_value(column, value, row=2):
@@ -82,3 +84,15 @@ def test_who_does_not_say_whom_it_learned_from_is_not_passed():
 def test_provenance_of_some_cases_only_fails():
     finding = judged(with_value("people", ""))["provenance"]
     assert finding.outcome == "failed" and finding.cases == (str(BATCH.case[2]),)
+
+
+def test_the_data_docs_page_names_the_broken_case_and_calls_nobody(tmp_path):
+    broken = changed(BATCH, constant=np.arange(len(BATCH)) == 3)
+    pages = []
+    for name in ("once", "again"):
+        (tmp_path / name).mkdir()
+        contract.report(trial(broken, REFERENCE), tmp_path / name)
+        pages.append((tmp_path / name / "data_docs.html").read_text())
+    assert BATCH.case[3] in pages[0] and BATCH.case[4] not in pages[0]
+    assert not re.search(r"""(?:src|href)=["']https?://[^"']*\.(?:js|css|png)|url\(['"]?http""", pages[0])
+    assert pages[0] == pages[1]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_measured import PARAMS, batch, changed, reference
+from tiny_measured import batch, changed, reference, trial
 
 from synthgate.gate import diversity
 
@@ -10,7 +10,7 @@ VARIETY = diversity.MEASURES
 
 
 def judged(table, real=REFERENCE):
-    return {f.name: f for f in diversity.judge(table, real, PARAMS)}
+    return {f.name: f for f in diversity.judge(trial(table, real))}
 
 
 def collapsed(modes, jitter, table=BATCH):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
-from tiny_measured import LESION, NAMES, PARAMS, batch, changed, reference
+from tiny_measured import LESION, NAMES, batch, changed, reference, trial
 
 from synthgate.gate import drift
 from synthgate.stats.distances import quantile_distances_under, spreads
@@ -26,11 +26,11 @@ def without_lesion(table, rows):
 
 
 def outcomes(table, real=REFERENCE, intent="realistic"):
-    return {f.name: f.outcome for f in drift.judge(table, real, PARAMS, intent)}
+    return {f.name: f.outcome for f in drift.judge(trial(table, real, intent))}
 
 
 def test_honest_batches_are_hardly_ever_refused():
-    refused = [any(f.bad for f in drift.judge(batch(20, 1000 + n), reference(2 * n), PARAMS, "realistic"))
+    refused = [any(f.bad for f in drift.judge(trial(batch(20, 1000 + n), reference(2 * n))))
                for n in range(60)]  # fmt: skip
     assert np.mean(refused) <= 0.1
 
@@ -56,7 +56,7 @@ def test_the_value_is_the_wasserstein_distance_in_pooled_standard_deviations():
 
 def test_it_rejects_only_what_claims_to_be_realistic():
     for intent, weight in (("realistic", "rejects"), ("training-only", "informs")):
-        assert {f.weight for f in drift.judge(shifted(3.0), REFERENCE, PARAMS, intent)} == {weight}
+        assert {f.weight for f in drift.judge(trial(shifted(3.0), REFERENCE, intent))} == {weight}
 
 
 def test_a_batch_without_lesions_does_not_follow_patients_with_lesions():
@@ -112,7 +112,7 @@ def test_the_mild_change_is_tolerated_and_a_great_one_is_not():
 
 
 def test_evidently_reports_by_the_named_method_what_can_be_compared(tmp_path):
-    drift.report(without_lesion(BATCH, slice(None)), REFERENCE, tmp_path)
+    drift.report(trial(without_lesion(BATCH, slice(None)), REFERENCE), tmp_path)
     assert (tmp_path / "evidently.html").stat().st_size > 1000
     written = (tmp_path / "evidently.json").read_text()
     assert json.loads(written)
@@ -120,5 +120,5 @@ def test_evidently_reports_by_the_named_method_what_can_be_compared(tmp_path):
 
 
 def test_evidently_is_not_asked_about_a_single_case(tmp_path):
-    drift.report(BATCH.rows(np.arange(1)), REFERENCE, tmp_path / "report")
+    drift.report(trial(BATCH.rows(np.arange(1)), REFERENCE), tmp_path / "report")
     assert not list((tmp_path / "report").iterdir())

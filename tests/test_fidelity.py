@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_measured import PARAMS, batch, changed, reference
+from tiny_measured import batch, changed, reference, trial
 
 from synthgate.gate import fidelity
 
@@ -10,7 +10,7 @@ SPACES = ("descriptors", "convolution")
 
 
 def judged(table, real=REFERENCE, intent="realistic"):
-    return {f.name: f for f in fidelity.judge(table, real, PARAMS, intent)}
+    return {f.name: f for f in fidelity.judge(trial(table, real, intent))}
 
 
 def shifted(space, by):

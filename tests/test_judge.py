@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tiny_measured import PARAMS, REGIONS, batch, changed, reference
+from tiny_measured import PARAMS, batch, changed, reference, trial
 
 from synthgate.gate.individuality import individuality
-from synthgate.gate.judge import Provenance, judge, well_formed
+from synthgate.gate.judge import judge, unreadable
 from synthgate.gate.measured import stack
 
 REFERENCE = reference(images=True)
@@ -12,9 +12,9 @@ TRAIN = REFERENCE.rows(REFERENCE.split == "train")
 SPLITS = dict(zip(REFERENCE.group.tolist(), REFERENCE.split.tolist(), strict=True))
 
 
-def judged(table=BATCH, intent="realistic", learned_from=tuple(TRAIN.group), faults=()):
-    said = Provenance("brain", "batch", intent, tuple(map(str, learned_from)))
-    return judge(table, REFERENCE, PARAMS, REGIONS, SPLITS, set(REFERENCE.content), said, faults)
+def judged(table=BATCH, intent="realistic", learned_from=tuple(TRAIN.group)):
+    before = trial(table, REFERENCE, intent, learned_from=tuple(map(str, learned_from)), split_of=SPLITS)
+    return judge(before, "brain", "batch")
 
 
 def test_an_honest_batch_is_limited_since_its_use_is_untested():
@@ -35,7 +35,7 @@ def test_what_looks_unreal_is_rejected_only_if_it_claims_to_be_realistic():
 @pytest.mark.parametrize("intent", ["realistic", "training-only"])
 def test_leaks_copies_and_wrong_labels_are_rejected_whatever_the_intent(axis, intent):
     images = BATCH.thumbnail.copy()
-    images[3] = TRAIN.thumbnail[30, :, ::-1]
+    images[3:5] = TRAIN.thumbnail[30:32, :, ::-1]
     table = {
         "contract": changed(BATCH, content=np.array([BATCH.content[0]] * 2 + BATCH.content[2:].tolist())),
         "privacy": changed(BATCH, thumbnail=images),
@@ -43,8 +43,16 @@ def test_leaks_copies_and_wrong_labels_are_rejected_whatever_the_intent(axis, in
     }[axis]
     verdict = judged(table, intent)
     assert (verdict.verdict, verdict.proportion) == ("rejected", 0)
-    assert {f.axis for f in verdict.findings if f.bad and f.weight == "rejects"} == {axis}
+    assert {f.axis for f in verdict.findings if f.bad and f.weight in ("rejects", "thins")} == {axis}
     assert verdict.reasons
+
+
+def test_a_single_copy_is_left_out_by_name_and_the_rest_judged():
+    images = BATCH.thumbnail.copy()
+    images[3] = TRAIN.thumbnail[30, :, ::-1]
+    verdict = judged(changed(BATCH, thumbnail=images))
+    assert verdict.verdict == "limited" and verdict.thinned == (BATCH.case[3],)
+    assert any(TRAIN.group[30] in reason and "left out" in reason for reason in verdict.reasons)
 
 
 def test_one_case_is_rejected_with_reasons_and_without_a_crash():
@@ -54,8 +62,7 @@ def test_one_case_is_rejected_with_reasons_and_without_a_crash():
 
 
 def test_faults_of_files_reject():
-    assert well_formed(["a.nii.gz is truncated"]).bad
-    verdict = judged(faults=("a.nii.gz is truncated",))
+    verdict = unreadable(["a.nii.gz is truncated"], "brain", "batch", "realistic")
     assert verdict.verdict == "rejected" and "a.nii.gz is truncated" in verdict.reasons[0]
 
 

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_measured import PARAMS, batch, changed, numbers, reference
+from tiny_measured import PARAMS, batch, changed, numbers, reference, trial
 
 from synthgate.features.thumbnails import fingerprint
 from synthgate.gate import privacy
@@ -14,7 +14,7 @@ BATCH = batch(12, images=True)
 
 
 def judged(table, real=REFERENCE):
-    return {f.name: f for f in privacy.judge(table, real, PARAMS)}
+    return {f.name: f for f in privacy.judge(trial(table, real))}
 
 
 def with_image(image, row=4, table=BATCH):
@@ -151,7 +151,7 @@ def test_anatomies_are_not_judged_without_donors_or_without_shapes():
 def test_both_tests_share_the_budget_of_all_cases(monkeypatch):
     rates = []
     monkeypatch.setattr(privacy, "tail_limit", lambda values, rate: rates.append(rate))
-    privacy.judge(BATCH, REFERENCE, dataclasses.replace(PARAMS, error_privacy=0.024))
+    privacy.judge(trial(BATCH, REFERENCE, params=dataclasses.replace(PARAMS, error_privacy=0.024)))
     assert set(rates) == {0.024 / 2 / 12}
 
 

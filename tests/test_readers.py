@@ -14,7 +14,7 @@ def told(source, grade="fault"):
 
 
 def test_unknown_layouts_and_places_are_refused(tmp_path):
-    with pytest.raises(CohortError, match="the layouts are cohort, brats, lgg"):
+    with pytest.raises(CohortError, match="the layouts are cohort, batch, brats, lgg"):
         read(tmp_path, "bids")
     for layout in LAYOUTS:
         with pytest.raises(CohortError, match="expected a folder, there is none"):

@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from synthgate.features.thumbnails import GRID, SHAPE_GRID
 from synthgate.gate.measured import Measured, stack
+from synthgate.gate.trial import Trial
 from synthgate.params import Gate
 
 NAMES = ("head_volume", "WT_share", "lesion_x", "t1_mean", "t1_contrast", "sharpness")
@@ -83,3 +84,9 @@ def batch(count: int = 20, seed: int = 500, donors: int = 40, images: bool = Fal
 def changed(table: Measured, **columns: np.ndarray) -> Measured:
     """The same table with other columns."""
     return Measured(**{**vars(table), **columns})
+
+
+def trial(table: Measured, real: Measured, intent: str = "realistic", **known: object) -> Trial:
+    """A batch before the gate, with what is `known` of it beside."""
+    facts = {"params": PARAMS, "regions": REGIONS, "contents": set(real.content.tolist()), **known}
+    return Trial(table, real, intent=intent, **facts)  # type: ignore[arg-type]

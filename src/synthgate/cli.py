@@ -4,11 +4,12 @@ import argparse
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from synthgate import __version__
-from synthgate.errors import IntakeError, SynthgateError
+from synthgate.errors import ArtefactError, IntakeError, ParamsError, SynthgateError
 
 NOTICE = "Research use only."
 
@@ -58,6 +59,16 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--json", action="store_true")
     new.set_defaults(run=_doctor)
 
+    new = commands.add_parser(
+        "gate", help="judge a cohort folder as a batch; exit 0 approved, 1 rejected, 2 undecided or error, 3 limited"
+    )
+    new.add_argument("--study", required=True)
+    new.add_argument("--batch", type=Path, required=True, metavar="DIR", help="a cohort folder, ours or anybody's")
+    new.add_argument("--intent", choices=("realistic", "training-only"), help="by default what its table states")
+    new.add_argument("--out", type=Path, metavar="OUT", help="keep verdict.json and the reports in this new folder")
+    new.add_argument("--json", action="store_true")
+    new.set_defaults(run=_gate)
+
     new = commands.add_parser("summary", help="what was decided, and where to look")
     new.set_defaults(run=_summary)
 
@@ -65,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     form = new.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
+    form.add_argument("--schema", action="store_true", help="print the JSON schema of verdict.json")
     new.add_argument(
         "--check",
         action="store_true",
@@ -123,6 +135,26 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return doctor.run(as_json=arguments.json)
 
 
+def _gate(arguments: argparse.Namespace) -> int:
+    from synthgate import params
+    from synthgate.gate import run
+
+    loaded = params.load()
+    if arguments.study not in loaded.studies:
+        raise ParamsError(f"--study: no row named {arguments.study}; the rows are {', '.join(loaded.studies)}")
+    if arguments.out is not None and arguments.out.exists():
+        raise ArtefactError(f"--out: {arguments.out} exists; name a new folder, or remove it")
+    with tempfile.TemporaryDirectory() as beside:
+        out = arguments.out or Path(beside) / "out"
+        verdict = run.run(arguments.study, loaded.studies[arguments.study], arguments.batch, arguments.intent, out)
+        if arguments.json:
+            print((out / "verdict.json").read_text(encoding="utf-8"), end="")
+        else:
+            print(verdict.told())
+            print(f"See {out}/verdict.json and {out}/report." if arguments.out else "Keep its reports by --out OUT.")
+    return {"approved": 0, "rejected": 1, "undecided": 2, "limited": 3}[verdict.verdict]
+
+
 def _summary(arguments: argparse.Namespace) -> None:
     from synthgate import params
     from synthgate.report import summary
@@ -134,6 +166,11 @@ def _verdict(arguments: argparse.Namespace) -> int:
     from synthgate import params
     from synthgate.report import summary
 
+    if arguments.schema:
+        from synthgate.gate.verdict import schema
+
+        print(json.dumps(schema(), indent=1, sort_keys=True))
+        return 0
     loaded = params.load()
     if arguments.json:
         print(json.dumps(summary.verdicts(loaded), indent=1, sort_keys=True, ensure_ascii=False))

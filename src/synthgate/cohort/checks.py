@@ -45,9 +45,9 @@ def check(source: Source) -> list[Problem]:
     return examine(source).problems
 
 
-def faults(folder: Path, labels: Sequence[int]) -> list[str]:
-    """All faults of a cohort folder whose labels may be those given, as sentences."""
-    source = dataclasses.replace(read(folder, "cohort"), labels=tuple(labels))
+def faults(folder: Path, layout: str, labels: Sequence[int], channels: Sequence[str]) -> list[str]:
+    """All faults of a source whose labels may be those given and that must have these channels, as sentences."""
+    source = dataclasses.replace(read(folder, layout), labels=tuple(labels), channels=tuple(channels))
     return [str(problem) for problem in check(source) if problem.grade == "fault"]
 
 

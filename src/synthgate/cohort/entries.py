@@ -18,7 +18,7 @@ def real(folder: Path, study: str, cohort: Cohort, splits: dict[str, str]) -> li
     """The patients of `data/<study>` with their splits; raises CohortError for one the splits table does not have."""
     key = key_for(study, cohort.simulated)
     entries = []
-    for case in _cases(folder):
+    for case in _cases(folder, "cohort"):
         name = pseudonym(key, case.patient_id)
         if name not in splits:
             raise CohortError(
@@ -35,7 +35,7 @@ def synthetic(folder: Path, study: str) -> list[Entry]:
     Raises CohortError for a batch that says it is of another study.
     """
     found = []
-    for case in _cases(folder):
+    for case in _cases(folder, "batch"):
         if (said := case.attributes.get("study", study)) != study:
             raise CohortError(f"{case.where}: it is of study {said}, expected {study}; judge it in its own study")
         donors = tuple(filter(None, case.attributes.get("donors", "").split(";")))
@@ -43,8 +43,8 @@ def synthetic(folder: Path, study: str) -> list[Entry]:
     return found
 
 
-def _cases(folder: Path) -> list[Case]:
-    source = read(folder, "cohort")
+def _cases(folder: Path, layout: str) -> list[Case]:
+    source = read(folder, layout)
     faults = [str(problem) for problem in source.problems if problem.grade == "fault"]
     if not source.cases and not faults:
         faults = [f"{folder}: expected at least one case in cases.csv, got none; adopt or make some"]

@@ -77,8 +77,11 @@ def write_table(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     write_text(folder / TABLE, text.getvalue())
 
 
-def read_table(folder: Path) -> list[dict[str, str]]:
-    """Rows of `cases.csv` in order; raises CohortError where it is missing or is not such a table."""
+def read_table(folder: Path, people: bool = True) -> list[dict[str, str]]:
+    """Rows of `cases.csv` in order; raises CohortError where it is missing or is not such a table.
+
+    With `people` False a row may lack its patient_id: it is then a person of its own, named by its case_id.
+    """
     path = folder / TABLE
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -89,11 +92,12 @@ def read_table(folder: Path) -> list[dict[str, str]]:
         raise CohortError(f"{path}: {found}; give a cohort folder, or name its layout by --layout") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise CohortError(f"{path}: not a CSV table in UTF-8 ({error}); save it again as such") from None
-    missing = [key for key in KEYS if key not in (reader.fieldnames or [])]
+    needed = KEYS if people else KEYS[:1]
+    missing = [key for key in needed if key not in (reader.fieldnames or [])]
     if missing:
-        raise CohortError(f"{path}: expected the columns {', '.join(KEYS)}, missing {', '.join(missing)}; add them")
+        raise CohortError(f"{path}: expected the columns {', '.join(needed)}, missing {', '.join(missing)}; add them")
     for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values() or not row["case_id"] or not row["patient_id"]:
-            what = f"line {number} has not one value per column, or no case_id or patient_id"
+        if None in row or None in row.values() or not all(row[key] for key in needed):
+            what = f"line {number} has not one value per column, or no {' or '.join(needed)}"
             raise CohortError(f"{path}: {what}; complete the line")
-    return rows
+    return [{**row, "patient_id": row.get("patient_id") or row["case_id"]} for row in rows]

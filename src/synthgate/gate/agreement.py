@@ -3,9 +3,8 @@
 import numpy as np
 
 from synthgate.gate.measured import Measured
+from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Finding, Outcome, Weight
-from synthgate.learning.regions import Regions
-from synthgate.params import Gate
 from synthgate.stats.intervals import difference, t_interval
 
 REJECTS: Weight = "rejects"
@@ -15,29 +14,24 @@ LEAST = 20
 """Thumbnail voxels of a lesion below which its information is not measured."""
 
 
-def judge(batch: Measured, reference: Measured, params: Gate, intent: str, regions: Regions) -> list[Finding]:
+def judge(trial: Trial) -> list[Finding]:
     """Per region the judge model's Dice against that on unseen patients; and information against permuted labels.
 
     A model trained on real images fails correct randomised ones, so `training-only` is rejected by the second alone.
     """
-    error = params.error_rejecting / 2
-    findings = [
-        _by_model(batch, reference, params.agreement_margin, intent, index, name, error / len(regions))
-        for index, name in enumerate(regions)
-    ]
-    return [*findings, _by_information(batch, params.seed, error)]
+    error = trial.params.error_rejecting / 2
+    findings = [_by_model(trial, index, name, error / len(trial.regions)) for index, name in enumerate(trial.regions)]
+    return [*findings, _by_information(trial.batch, trial.params.seed, error)]
 
 
-def _by_model(
-    batch: Measured, reference: Measured, margin: float, intent: str, index: int, region: str, error: float
-) -> Finding:
+def _by_model(trial: Trial, index: int, region: str, error: float) -> Finding:
     """The batch's Dice against that on unseen patients: fails where it is shown to be worse, by more than the margin.
 
     To demand that non-inferiority be shown refuses honest batches at the sizes at hand, whose interval is wider than
     the margin; a difference within the noise is therefore not refused.
     """
-    weight: Weight = "rejects" if intent == "realistic" else "informs"
-    ours, real = (_by_group(part, index) for part in (batch, reference))
+    weight, margin = trial.weight("rejects"), trial.params.agreement_margin
+    ours, real = (_by_group(part, index) for part in (trial.batch, trial.reference))
     found = difference(ours, real, 1 - 2 * error)
     if found is None:
         outcome: Outcome = "undefined" if len(real) else "not_applicable"

@@ -1,8 +1,12 @@
 """Contract: is each case well formed, and does it say where it comes from? Great Expectations on the case table."""
 
+import copy
 import os
-from collections.abc import Collection, Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,11 +14,16 @@ import pandas as pd
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 import great_expectations as gx
 from great_expectations import expectations as expect
+from great_expectations.core.batch_definition import BatchDefinition
+from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from synthgate.gate.measured import Measured
-from synthgate.gate.verdict import Finding, Outcome
+from synthgate.gate.trial import Trial
+from synthgate.gate.verdict import Finding, Outcome, Weight
 
+CALLS = re.compile(r"<(?:script|link|img)\b[^>]*https?://[^>]*>(?:\s*</script>)?|url\(['\"]?https?://[^)]*\)")
+STAMPS = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{8}T\d{6}\.\d+Z|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 INSIDE = 0.95
 """Least share of a lesion that lies in the head."""
 
@@ -26,6 +35,7 @@ class Rule:
     name: str
     expectation: Any
     broken: str
+    weight: Weight = "thins"
 
 
 RULES = (
@@ -45,38 +55,42 @@ RULES = (
         "no_patient",
         expect.ExpectColumnValuesToBeInSet(column="real", value_set=[False]),
         "the image of a real patient",
+        "rejects",
     ),
 )
 
 
-def judge(
-    batch: Measured, contents: Collection[str], split_of: Mapping[str, str], learned_from: Sequence[str]
-) -> list[Finding]:
-    """Findings on single cases, and on who is behind them.
+def judge(trial: Trial) -> list[Finding]:
+    """Findings on single cases, and on who is behind them."""
+    batch = trial.batch
+    return [*_expected(_table(trial)), _lineage(batch, trial.split_of, trial.learned_from), _provenance(batch)]
 
-    `contents` are the digests of all real images of the study, the hold-out's too; `split_of` maps every patient to
-    their split; `learned_from` are the patients on the batch's card.
-    """
-    table = pd.DataFrame(
+
+def _table(trial: Trial) -> pd.DataFrame:
+    batch = trial.batch
+    return pd.DataFrame(
         {
             "case": batch.case,
             "content": batch.content,
             "foreign": batch.foreign,
             "constant": batch.constant,
             "inside": batch.inside,
-            "real": [content in contents for content in batch.content],
+            "real": [content in trial.contents for content in batch.content],
         }
     )
-    return [*_expected(table), _lineage(batch, split_of, learned_from), _provenance(batch)]
+
+
+def _asked() -> tuple[EphemeralDataContext, BatchDefinition, gx.ExpectationSuite]:
+    """Great Expectations with the rules as a suite, on a table to be given."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("gate").add_dataframe_asset("cases")
+    suite = gx.ExpectationSuite("contract", expectations=[copy.copy(rule.expectation) for rule in RULES])
+    return context, asset.add_batch_definition_whole_dataframe("all"), suite
 
 
 def _expected(table: pd.DataFrame) -> list[Finding]:
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    batch = (
-        context.data_sources.add_pandas("gate").add_dataframe_asset("cases").add_batch_definition_whole_dataframe("all")
-    )
-    suite = gx.ExpectationSuite("contract", expectations=[rule.expectation for rule in RULES])
+    _, batch, suite = _asked()
     found = batch.get_batch(batch_parameters={"dataframe": table}).validate(suite, result_format="COMPLETE")
     by_column = {}
     for result in found.results:
@@ -91,7 +105,9 @@ def _expected(table: pd.DataFrame) -> list[Finding]:
         outcome: Outcome = "passed" if result.success else "failed"
         if not result.success and not bad:  # the check itself broke
             outcome, told = "undefined", f"Whether a case has {rule.broken} could not be checked."
-        out.append(Finding("contract", rule.name, outcome, "rejects", told, float(len(bad)), None, 0.0, "a rule", bad))
+        out.append(
+            Finding("contract", rule.name, outcome, rule.weight, told, float(len(bad)), None, 0.0, "a rule", bad)
+        )
     return out
 
 
@@ -123,3 +139,36 @@ def _provenance(batch: Measured) -> Finding:
     told = f"{len(silent)} of {len(batch)} cases do not name the patients behind them; they are judged on the rest."
     outcome: Outcome = "not_provided" if len(silent) == len(batch) else "failed"
     return Finding("contract", "provenance", outcome, "rejects", told, float(len(silent)), None, 0.0, "a rule", silent)
+
+
+def report(trial: Trial, folder: Path) -> None:
+    """Write Great Expectations' Data Docs page on the case table as `data_docs.html`.
+
+    Their page calls a dozen servers for styles, scripts and a counting pixel; a hospital's page calls nobody, so these
+    are taken out, and the times of the run with them: the same findings give the same bytes.
+    """
+    context, batch, suite = _asked()
+    for site in list(context.list_data_docs_sites()):
+        context.delete_data_docs_site(site)
+    with tempfile.TemporaryDirectory() as beside:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": beside}
+        context.add_data_docs_site(
+            "report",
+            {
+                "class_name": "SiteBuilder",
+                "store_backend": store,
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            },
+        )
+        definition = gx.ValidationDefinition(data=batch, suite=context.suites.add(suite), name="contract")
+        checkpoint = gx.Checkpoint(
+            name="contract",
+            validation_definitions=[context.validation_definitions.add(definition)],
+            actions=[gx.checkpoint.UpdateDataDocsAction(name="docs")],
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["case"]},
+        )
+        context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": _table(trial)})
+        page = next(Path(beside).glob("validations/**/*.html")).read_text(encoding="utf-8")
+        styles = (Path(beside) / "static/styles/data_docs_default_styles.css").read_text(encoding="utf-8")
+    page = page.replace("</head>", f"<style>{styles}</style></head>", 1)
+    (folder / "data_docs.html").write_text(STAMPS.sub("–", CALLS.sub("", page)), encoding="utf-8")

@@ -4,6 +4,7 @@ import numpy as np
 
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
+from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Finding, Outcome, Weight
 from synthgate.params import Gate
 from synthgate.stats.distances import pairwise
@@ -20,8 +21,9 @@ WORDS: dict[Outcome, str] = {"passed": "like", "failed": "less than", "undefined
 MEASURES = tuple(f"{measure}_{space}" for space in samples.SPACES for measure in ("vendi", "mean_distance"))
 
 
-def judge(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:
+def judge(trial: Trial) -> list[Finding]:
     """Variety against equally large draws of the pooled cases; effective number of cases; distinct donors."""
+    batch, reference, params = trial.batch, trial.reference, trial.params
     effective = _effective(batch, reference, params)
     results = []
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):

@@ -14,8 +14,8 @@ from evidently.presets import DataDriftPreset
 from synthgate.features.mild import NAME as MILD
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
-from synthgate.gate.verdict import Finding, Outcome, Weight
-from synthgate.params import Gate
+from synthgate.gate.trial import Trial
+from synthgate.gate.verdict import Finding, Outcome
 from synthgate.stats.distances import quantile_distances_under, spreads
 from synthgate.stats.nulls import step_down
 
@@ -31,12 +31,12 @@ WORDS: dict[Outcome, str] = {
 }
 
 
-def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> list[Finding]:
+def judge(trial: Trial) -> list[Finding]:
     """One finding per descriptor, jointly at the error budget of half the rejecting axes; rejects if `realistic`.
 
     Whether a descriptor can be computed is a descriptor too: a batch without any lesion does not follow the patients.
     """
-    weight: Weight = "rejects" if intent == "realistic" else "informs"
+    batch, reference, params, weight = trial.batch, trial.reference, trial.params, trial.weight("rejects")
     error = params.error_rejecting / 2
     ours, real, changed, names = _with_known(batch, reference)
     results = []
@@ -85,11 +85,11 @@ def _outcome(ours: np.ndarray, real: np.ndarray, tested: Outcome) -> Outcome:
     return "undefined" if np.isnan(ours).all() or np.isnan(real).all() else tested
 
 
-def report(batch: Measured, reference: Measured, folder: Path) -> None:
+def report(trial: Trial, folder: Path) -> None:
     """Write Evidently's report on the descriptors as `evidently.html` and `evidently.json`; none of a single case."""
-    current, past = (pd.DataFrame(m.descriptors, columns=list(m.names)) for m in (batch, reference))
+    current, past = (pd.DataFrame(m.descriptors, columns=list(m.names)) for m in (trial.batch, trial.reference))
     # Evidently wants values on both sides; a column undefined throughout on one is told as missing by our own findings
-    names = [n for n in batch.names if current[n].notna().sum() > 1 and past[n].notna().sum() > 1]
+    names = [n for n in trial.batch.names if current[n].notna().sum() > 1 and past[n].notna().sum() > 1]
     folder.mkdir(parents=True, exist_ok=True)
     if not names:
         return

@@ -5,8 +5,8 @@ import numpy as np
 from synthgate.features.mild import NAME as MILD
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
-from synthgate.gate.verdict import Finding, Outcome, Weight
-from synthgate.params import Gate
+from synthgate.gate.trial import Trial
+from synthgate.gate.verdict import Finding, Outcome
 from synthgate.stats.distances import energy, energy_under, frechet, pairwise
 from synthgate.stats.neighbours import neighbourhood
 from synthgate.stats.nulls import step_down
@@ -14,9 +14,9 @@ from synthgate.stats.nulls import step_down
 WORDS: dict[Outcome, str] = {"passed": "among", "failed": "apart from", "undefined": "not comparable with"}
 
 
-def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> list[Finding]:
+def judge(trial: Trial) -> list[Finding]:
     """Findings per space; a failure limits a batch that claims to be realistic and informs on another."""
-    weight: Weight = "limits" if intent == "realistic" else "informs"
+    batch, reference, params, weight = trial.batch, trial.reference, trial.params, trial.weight("limits")
     results = []
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):
         masks = samples.labels(len(chosen), reference, params, draw, params.error_rejecting)
@@ -34,7 +34,7 @@ def judge(batch: Measured, reference: Measured, params: Gate, intent: str) -> li
         origin = f"permutation of patients, step-down maxT over {len(samples.SPACES)} spaces, plus the effect of {MILD}"
         bound = float(limit) if np.isfinite(limit) else None
         out.append(Finding("fidelity", f"energy_{name}", outcome, weight, told, float(value), None, bound, origin))
-    return out + _informing(batch, reference, params)
+    return out + _informing(trial)
 
 
 def _energy(
@@ -49,8 +49,8 @@ def _energy(
     return energy_under(distances, masks), tolerance
 
 
-def _informing(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:
-    train, unseen = (reference.rows(reference.split == split) for split in ("train", "validation"))
+def _informing(trial: Trial) -> list[Finding]:
+    train, unseen, batch, params = trial.train, trial.unseen, trial.batch, trial.params
     out = []
     for name in samples.SPACES:
         space = samples.Space.of(

@@ -8,8 +8,8 @@ import numpy as np
 
 from synthgate.features.thumbnails import fingerprint
 from synthgate.gate.measured import Measured
+from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Finding, Outcome, Weight
-from synthgate.params import Gate
 from synthgate.stats.neighbours import distance_ratios, nearest_two
 from synthgate.stats.tails import tail_limit
 
@@ -22,9 +22,9 @@ CLOSEST = 1 - 1e-6
 """Similarities are cut here, so that an exact copy has a finite margin."""
 
 
-def judge(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:
+def judge(trial: Trial) -> list[Finding]:
     """Findings on image copies, on the nearest-neighbour distance ratio (informs), and on undeclared anatomies."""
-    train, unseen = (reference.rows(reference.split == split) for split in ("train", "validation"))
+    batch, reference, params, train, unseen = trial.batch, trial.reference, trial.params, trial.train, trial.unseen
     rate = params.error_privacy / 2 / max(len(batch), 1)  # images and anatomies share the budget
     right = prints(train)
     alike = {"batch": similarities(prints(batch), right), "unseen_patients": similarities(prints(unseen), right)}
@@ -131,7 +131,7 @@ def _copies(
     found, nearest = margins(alike, np.full(len(batch), ""), train, usual)
     if None in limits.values() or not np.isfinite(found).all():
         told = "Too few real patients, or too alike, to tell a copy from a likeness."
-        return Finding("privacy", "image_copies", "undefined", "rejects", told)
+        return Finding("privacy", "image_copies", "undefined", "thins", told)
     theirs = [train.group[n] in people.split(";") for n, people in zip(nearest, batch.people, strict=True)]
     limit = np.array([limits["declared" if declared else "undeclared"] for declared in theirs], float)
     hits = np.flatnonzero(found > limit)
@@ -149,7 +149,7 @@ def _copies(
     worst = int((found - limit).argmax())
     outcome: Outcome = "failed" if len(hits) else "passed"
     return Finding(
-        "privacy", "image_copies", outcome, "rejects", told, float(found[worst]), None, float(limit[worst]), origin,
+        "privacy", "image_copies", outcome, "thins", told, float(found[worst]), None, float(limit[worst]), origin,
         tuple(str(batch.case[i]) for i in hits),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 from synthgate import places
 from synthgate.errors import ArtefactError
 from synthgate.files import read_json
+from synthgate.gate.verdict import VERSION, expired
 from synthgate.params import Params, StudyRow
 
 NOTICE = "Research use only."
@@ -42,7 +43,7 @@ def refused(params: Params) -> list[tuple[str, str]]:
     for study, row in params.studies.items():
         for arm in row.release.candidates:
             for batch, share in row.study.arms[arm].batches.items():
-                if share > found[batch]["proportion"]:
+                if expired(found[batch]) or share > found[batch]["proportion"]:
                     why = " ".join(found[batch]["reasons"])
                     told = f"{study}: candidate {arm} takes {share:g} of its training from {batch}"
                     sentence = f"{told}, which is {_told(found[batch])}. {why}".strip()
@@ -66,6 +67,8 @@ def _verdicts(params: Params, study: str) -> Iterator[str]:
 
 
 def _told(found: dict[str, Any]) -> str:
+    if expired(found):
+        return f"expired (judged by version {found.get('version')} of the gate, this is {VERSION}; run `dvc repro`)"
     limited = found["verdict"] == "limited"
     return f"limited to {found['proportion']:g} of a training" if limited else str(found["verdict"])
 

@@ -22,6 +22,13 @@ class BatchAtHand:
     """approved, limited, rejected or undecided."""
     proportion: float
     """Largest share of a training that the verdict allows: 1 for approved, 0 for rejected and undecided."""
+    thinned: tuple[str, ...] = ()
+    """Cases that the verdict leaves out."""
+
+    @property
+    def cases(self) -> list[StoredCase]:
+        """Those that may be trained on."""
+        return [case for case in self.store.cases if case.case not in self.thinned]
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def _pools(
 ) -> tuple[Pool, ...]:
     own = set(patients)
     real = 1.0 - sum(arm.batches.values())
-    pools = [Pool(batches[name].store, batches[name].store.cases, share) for name, share in arm.batches.items()]
+    pools = [Pool(batches[name].store, batches[name].cases, share) for name, share in arm.batches.items()]
     if real > 1e-9:
         pools.insert(0, Pool(store, [case for case in cases if case.patient in own], real))
     return tuple(pools)

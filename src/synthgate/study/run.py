@@ -48,7 +48,7 @@ def batches_at_hand(params: Params, study: str, scratch: Scratch) -> dict[str, B
         made = scratch.once(f"batch-{name}", write)
         verdict = Verdict.read(places.gate(study, name) / "verdict.json")
         card = cards.read(folder) if (folder / cards.NAME).is_file() else None
-        found[name] = BatchAtHand(Store.open(made), card, verdict.verdict, verdict.proportion)
+        found[name] = BatchAtHand(Store.open(made), card, verdict.verdict, verdict.proportion, verdict.thinned)
     return found
 
 

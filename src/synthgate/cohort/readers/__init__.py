@@ -6,7 +6,7 @@ from pathlib import Path
 from synthgate.cohort.case import Source
 from synthgate.errors import CohortError
 
-LAYOUTS = {"cohort": "cohort_folder", "brats": "brats", "lgg": "lgg"}
+LAYOUTS = {"cohort": "cohort_folder", "batch": "batch_folder", "brats": "brats", "lgg": "lgg"}
 """Layout → the module that reads it; each has `read(source) -> Source`."""
 
 

@@ -16,13 +16,15 @@ LABELS = (1, 2, 4)
 """Label values allowed where `source.json` declares none: those of BraTS."""
 
 
-def read(source: Path) -> Source:
+def read(source: Path, people: bool = True) -> Source:
     """Read a cohort folder; synthetic columns (generator, seed, intent, donors) are attributes like any other.
+
+    With `people` False the table need not name patients.
 
     Raises CohortError where `cases.csv` is missing or is not a table.
     """
     facts = read_facts(source)
-    rows = folder.read_table(source)
+    rows = folder.read_table(source, people)
     problems = [] if rows else [Problem("fault", str(source / folder.TABLE), "it lists no cases", "add cases")]
     found = {p.name for p in source.iterdir() if p.is_dir() and not p.name.startswith(".")}
     listed: dict[str, dict[str, str]] = {}

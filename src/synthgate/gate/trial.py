@@ -1,0 +1,41 @@
+"""What lies before the gate: a measured batch, whom it is compared with, and what is known of both."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from synthgate.gate.measured import Measured
+from synthgate.gate.verdict import Weight
+from synthgate.learning.regions import Regions
+from synthgate.params import Gate
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The one argument of every axis; an axis is a module whose `judge(trial)` gives its findings."""
+
+    batch: Measured
+    reference: Measured
+    """Real patients: those in training, and unseen ones (validation)."""
+    params: Gate
+    regions: Regions
+    intent: str
+    split_of: Mapping[str, str] = field(default_factory=dict)
+    """Pseudonym → split, of every patient of the study."""
+    contents: Collection[str] = ()
+    """Digests of the images of every patient of the study, the hold-out's too."""
+    learned_from: tuple[str, ...] = ()
+    """Patients on the batch's card; empty for a batch from outside."""
+
+    @property
+    def train(self) -> Measured:
+        """The training patients."""
+        return self.reference.rows(self.reference.split == "train")
+
+    @property
+    def unseen(self) -> Measured:
+        """The validation patients, whom no generator has seen."""
+        return self.reference.rows(self.reference.split == "validation")
+
+    def weight(self, of_realistic: Weight) -> Weight:
+        """What a failure does that is held only against a batch which claims to be realistic."""
+        return of_realistic if self.intent == "realistic" else "informs"
