@@ -7,6 +7,7 @@ from tiny_store import segmenter
 
 from synthgate.params import Arm, Study
 from synthgate.stats.intervals import Interval
+from synthgate.stats.outcomes import outcome_of
 from synthgate.study import evidence
 from synthgate.study.evidence import Score
 
@@ -73,7 +74,7 @@ def test_what_cannot_be_compared_is_undefined_and_inconclusive(table):
 def test_the_four_outcomes_over_all_intervals():
     ends = np.round(np.linspace(-0.1, 0.1, 21), 2)
     for low, high in itertools.combinations(ends, 2):
-        outcome = evidence.judge(Interval((low + high) / 2, low, high, 5), 0.03)
+        outcome = outcome_of(Interval((low + high) / 2, low, high, 5), 0.03)
         if low > 0:
             assert outcome == "gain"
         elif low > -0.03:
@@ -82,7 +83,7 @@ def test_the_four_outcomes_over_all_intervals():
             assert outcome == "harm"
         else:
             assert outcome == "inconclusive"
-    assert evidence.judge(None, 0.03) == "inconclusive"
+    assert outcome_of(None, 0.03) == "inconclusive"
 
 
 def test_metrics_say_the_mean_and_the_outcome_per_region():

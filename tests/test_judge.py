@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from tiny_measured import PARAMS, batch, changed, reference, trial
@@ -5,6 +7,7 @@ from tiny_measured import PARAMS, batch, changed, reference, trial
 from synthgate.gate.individuality import individuality
 from synthgate.gate.judge import judge, unreadable
 from synthgate.gate.measured import stack
+from synthgate.gate.verdict import Axis
 
 REFERENCE = reference(images=True)
 BATCH = batch(20, images=True)
@@ -20,7 +23,8 @@ def judged(table=BATCH, intent="realistic", learned_from=tuple(TRAIN.group)):
 def test_an_honest_batch_is_limited_since_its_use_is_untested():
     verdict = judged()
     assert (verdict.verdict, verdict.proportion) == ("limited", 0.25), verdict.reasons
-    assert {f.axis for f in verdict.findings} == {"contract", "drift", "fidelity", "diversity", "privacy", "agreement"}
+    assert {f.axis for f in verdict.findings} == set(get_args(Axis)) - {"utility"}
+    assert verdict.not_judged == ("utility",)
     assert verdict.sizes == {"cases": 20, "donors": 20, "reference_patients": 60}
     assert len(verdict.reasons) == 1
 

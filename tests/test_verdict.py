@@ -10,7 +10,7 @@ from synthgate.errors import ArtefactError
 from synthgate.gate.verdict import UNTESTED, Finding, Verdict, decide, schema
 
 SIZES = {"cases": 20, "donors": 12, "reference_patients": 60}
-USE = Finding("utility", "gain", "passed", "rejects", "It helps.")
+USE = Finding("utility", "probe_WT", "passed", "limits", "It does no harm.", 0.0, (-0.01, 0.01))
 
 
 def finding(outcome, weight, sentence="why"):

@@ -1,5 +1,7 @@
 """Measured tables drawn at random: the numbers of patients as individual as one likes, and their images if wanted."""
 
+import json
+
 import numpy as np
 from scipy import ndimage
 
@@ -14,7 +16,7 @@ LESION = slice(2, 5)
 REGIONS = {"WT": (1, 2), "TC": (1,)}
 PARAMS = Gate(
     permutations=99, draws=3, error_rejecting=0.04, error_privacy=0.01, agreement_margin=0.1, neighbours=3,
-    components=4, seed=0,
+    components=4, attributes=("site", "sex"), utility=None, seed=0,
 )  # fmt: skip
 
 
@@ -33,6 +35,7 @@ def numbers(
         group=np.array([w.split(";")[0] or n for w, n in zip(who, names, strict=True)]),
         split=np.full(count, split),
         content=np.array([f"content-{name}" for name in names]),
+        attributes=np.array([json.dumps({"site": "AB"[i % 2], "sex": "FM"[i % 3 == 0]}) for i in range(count)]),
         descriptors=descriptors,
         convolution=convolution,
         mild_descriptors=descriptors + 0.1 * (np.arange(len(NAMES)) == 5),

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from synthgate import places
+from synthgate.gate.plants import TO_MEASURE
 from synthgate.params import Params, Segmenter, StudyRow
 
 REPEATS = 3
@@ -21,6 +22,7 @@ START_S = 6.0
 PREPARE_S = 0.15
 TRAIN_GENERATOR_S = 0.25
 SYNTHESIZE_S = 0.4
+PLANTED_S = 0.12
 GATE_S = 0.7
 GATE_START_S = 25.0
 """Imports of Great Expectations and Evidently, nulls and controls."""
@@ -85,6 +87,7 @@ def estimate(params: Params, root: Path = Path()) -> Estimate:
         found.seconds[f"calibrate@{name}"] = (
             START_S + folds * row.calibrate.segmenter.steps * judge
             + development * _volume_s(row.calibrate.segmenter, judge, size.slices)
+            + PLANTED_S * sum(min(plant.most, size.splits[plant.of]) for plant in TO_MEASURE)
         )  # fmt: skip
         volumes = trainings * size.splits["validation"] + bool(row.study.folds) * development
         found.seconds[f"study@{name}"] = (

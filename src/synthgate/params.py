@@ -5,7 +5,7 @@ code and no new stage.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -121,6 +121,21 @@ class Calibrate:
 
 
 @dataclass(frozen=True, config=strict)
+class Probe:
+    """Probe trainings with and without a batch, by the network of `calibrate.segmenter`: whether it helps."""
+
+    steps: Count
+    """Optimiser steps of each training, its own budget."""
+    draws: Count
+    """Pairs of trainings, each with a seed of its own."""
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Of each training batch that is drawn from the batch; the proportion that is tested."""
+    margin: Share
+    """Dice margin of no harm."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+@dataclass(frozen=True, config=strict)
 class Gate:
     """How a batch is judged. Limits are calibrated on the patients at hand; these are budgets and margins."""
 
@@ -138,6 +153,10 @@ class Gate:
     """k of precision, recall, density and coverage."""
     components: Count
     """Principal components of a feature space in which distances are taken."""
+    attributes: tuple[str, ...]
+    """Attributes of a case whose groups are to be represented; a batch that does not state one is told so."""
+    utility: Probe | None
+    """How its use is tested; None: it is not, and no batch is more than limited."""
     seed: int
 
 
@@ -255,6 +274,13 @@ class Batch:
     cases: Count
     seed: int
     intent: Literal["realistic", "training-only"]
+    wish: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Attribute → group → share wished for; without one, its shares are to be like the real patients'."""
+
+    def __post_init__(self) -> None:
+        for attribute, shares in self.wish.items():
+            if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
+                raise ValueError(f"wish.{attribute}: shares must be at least 0 and sum to 1, got {dict(shares)}")
 
 
 @dataclass(frozen=True, config=strict)

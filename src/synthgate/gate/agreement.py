@@ -31,7 +31,7 @@ def _by_model(trial: Trial, index: int, region: str, error: float) -> Finding:
     the margin; a difference within the noise is therefore not refused.
     """
     weight, margin = trial.weight("rejects"), trial.params.agreement_margin
-    ours, real = (_by_group(part, index) for part in (trial.batch, trial.reference))
+    ours, real = (part.by_group(index) for part in (trial.batch, trial.reference))
     found = difference(ours, real, 1 - 2 * error)
     if found is None:
         outcome: Outcome = "undefined" if len(real) else "not_applicable"
@@ -46,13 +46,6 @@ def _by_model(trial: Trial, index: int, region: str, error: float) -> Finding:
     outcome = "failed" if bad else "passed"
     interval = (found.low, found.high)
     return Finding("agreement", f"dice_{region}", outcome, weight, told, found.mean, interval, -margin, origin)
-
-
-def _by_group(rows: Measured, index: int) -> np.ndarray:
-    """Mean Dice per patient or donor, undefined ones left out."""
-    values = rows.dice[:, index]
-    known = ~np.isnan(values)
-    return np.array([values[known & (rows.group == group)].mean() for group in np.unique(rows.group[known])])
 
 
 def _by_information(batch: Measured, seed: int, error: float) -> Finding:

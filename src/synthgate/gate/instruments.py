@@ -1,18 +1,21 @@
 """The gate's instruments, made by `calibrate`: the judge model, cross-fitted, and the measured development patients."""
 
+import dataclasses
 import functools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import LineageError
 from synthgate.features.convolution import Convolution
 from synthgate.files import read_json, write_json
-from synthgate.gate import measured
-from synthgate.gate.measured import Measured, measure, stack
+from synthgate.gate import measured, plants
+from synthgate.gate.measured import Change, Measured, measure, stack
 from synthgate.learning import crossfit
 from synthgate.learning.crossfit import CrossFitted
 from synthgate.learning.regions import Regions
@@ -20,6 +23,7 @@ from synthgate.params import Calibrate
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
+CONTROLS = "controls"
 DEVELOPMENT = ("train", "validation")
 
 
@@ -31,6 +35,8 @@ class Instruments:
     judge: CrossFitted
     reference: Measured
     """The development patients, each measured by the fold that did not see them."""
+    planted: Mapping[str, Measured]
+    """What the gate must notice, by its kind and severity (`plants.TO_MEASURE`)."""
 
 
 def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, out: Path) -> Measured:
@@ -46,6 +52,15 @@ def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, ou
         shutil.copytree(folder, out / folder.name)
     write_json(out / "folds.json", fold_of)
     table.write(out / "measured.npz")
+    (out / CONTROLS).mkdir()
+    for plant in plants.TO_MEASURE:
+        chosen = store.select(plant.of)[: plant.most]
+        # asking the judge takes most of the time: where it is not the one to notice, its answer is left as it was
+        asked = fitted if plant.axis == "agreement" else None
+        found = measure_all(store, chosen, regions, space, asked, scratch, plant.name, plant.change(params.seed))
+        if not asked:
+            found = dataclasses.replace(found, dice=table.dice[np.isin(table.case, found.case)])
+        found.write(out / CONTROLS / f"{plant.name}.npz")
     return table
 
 
@@ -55,7 +70,8 @@ def load(folder: Path, channels: int, regions: Regions, params: Calibrate) -> In
     folders = [folder / f"fold-{fold}" for fold in range(params.folds)]
     fitted = crossfit.load(folders, fold_of, channels, len(regions), params.segmenter)
     space = Convolution(channels, params.convolution_features, params.seed)
-    return Instruments(space, fitted, measured.read(folder / "measured.npz"))
+    planted = {file.stem: measured.read(file) for file in sorted((folder / CONTROLS).glob("*.npz"))}
+    return Instruments(space, fitted, measured.read(folder / "measured.npz"), planted)
 
 
 def measure_all(
@@ -63,14 +79,16 @@ def measure_all(
     cases: Sequence[StoredCase],
     regions: Regions,
     space: Convolution,
-    judge: CrossFitted,
+    judge: CrossFitted | None,
     scratch: Scratch,
     what: str,
+    change: Change | None = None,
 ) -> Measured:
     """Measure cases one by one, each a piece of scratch, so that a killed run continues."""
 
     def make(case: StoredCase, path: Path) -> None:
-        measure(store, case, regions, space, functools.partial(_by_judge, judge)).write(path)
+        predict = functools.partial(_by_judge, judge) if judge else None
+        measure(store, case, regions, space, predict, change).write(path)
 
     home = scratch.within(f"measured-{what}")
     pieces = [

@@ -4,22 +4,35 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synthgate.gate import agreement, contract, diversity, drift, fidelity, privacy
+from synthgate.gate import agreement, contract, diversity, drift, fairness, fidelity, privacy, shortcut
 from synthgate.gate.trial import Trial
-from synthgate.gate.verdict import Finding, Verdict, decide
+from synthgate.gate.verdict import UNTESTED, Control, Finding, Verdict, decide
 
-AXES = (contract, drift, fidelity, diversity, privacy, agreement)
+AXES = (contract, drift, fidelity, diversity, privacy, agreement, fairness, shortcut)
 
 
-def judge(trial: Trial, study: str, batch: str) -> Verdict:
-    """Judge a measured batch against the measured development patients."""
-    findings = [well_formed(()), *(finding for axis in AXES for finding in axis.judge(trial))]
+def findings_of(trial: Trial) -> list[Finding]:
+    """What all axes find."""
+    return [well_formed(()), *(finding for axis in AXES for finding in axis.judge(trial))]
+
+
+def judge(
+    trial: Trial,
+    study: str,
+    batch: str,
+    findings: Sequence[Finding] | None = None,
+    controls: Sequence[Control] = (),
+    doubt: str = "",
+) -> Verdict:
+    """The verdict by what all axes found (by default it is looked for here) and by how the gate proved itself."""
     sizes = {
         "cases": len(trial.batch),
         "donors": len(np.unique(trial.batch.group)),
         "reference_patients": len(np.unique(trial.reference.group)),
     }
-    return decide(study, batch, trial.intent, findings, sizes)
+    share = trial.params.utility.share if trial.params.utility else UNTESTED
+    findings = findings_of(trial) if findings is None else findings
+    return decide(study, batch, trial.intent, findings, sizes, tuple(controls), doubt, share)
 
 
 def unreadable(faults: Sequence[str], study: str, batch: str, intent: str) -> Verdict:

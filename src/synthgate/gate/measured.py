@@ -1,5 +1,6 @@
 """What is measured on every case, once: the table that all axes judge from."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from synthgate.features.mild import mild
 from synthgate.features.thumbnails import SHAPE_GRID, outline, shape_of, thumbnail
 from synthgate.learning.regions import Regions, dice, to_regions
 
+Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(image, label) → those of a planted defect."""
 Predict = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 """(image [channel, x, y, z], the people behind it) → probabilities [region, x, y, z] of who did not see them."""
 
@@ -29,6 +32,8 @@ class Measured:
     """The unit of every test: the patient, or the donor of the head; the case itself where nobody is named."""
     split: np.ndarray
     content: np.ndarray
+    attributes: np.ndarray
+    """Site, sex, age and the like, as a JSON object."""
     descriptors: np.ndarray
     """[case, descriptor]"""
     convolution: np.ndarray
@@ -61,6 +66,12 @@ class Measured:
         shared = {"names": self.names}
         return Measured(**{k: v[chosen] for k, v in vars(self).items() if k not in shared}, **shared)
 
+    def by_group(self, region: int) -> np.ndarray:
+        """Mean Dice in a region per patient or donor, undefined ones left out."""
+        values = self.dice[:, region]
+        known = ~np.isnan(values)
+        return np.array([values[known & (self.group == group)].mean() for group in np.unique(self.group[known])])
+
     def space(self, name: str) -> np.ndarray:
         """[case, feature] of the space `descriptors` or `convolution`."""
         return np.asarray(getattr(self, name))
@@ -77,26 +88,40 @@ def read(path: Path) -> Measured:
         return Measured(**{name: stored[name] for name in stored.files})
 
 
-def measure(store: Store, case: StoredCase, regions: Regions, space: Convolution, predict: Predict) -> Measured:
-    """Measure one case; about a second on one core."""
+def measure(
+    store: Store,
+    case: StoredCase,
+    regions: Regions,
+    space: Convolution,
+    predict: Predict | None,
+    change: Change | None = None,
+) -> Measured:
+    """Measure one case, or what a change makes of it; about a second on one core, nearly all of it in `predict`.
+
+    Without `predict` the Dice is undefined; with a change nothing is measured of what a mild change would make of it.
+    """
     image, label = store.image(case), store.label(case)
+    if change:
+        image, label = change(image, label)
     head, lesion = head_of(image), label > 0
-    changed = mild(image)
-    described = [describe(i, label, regions, case.geometry.spacing_mm, store.channels) for i in (image, changed)]
+    views = [image] if change else [image, mild(image)]
+    described = [describe(view, label, regions, case.geometry.spacing_mm, store.channels) for view in views]
     values = [[np.nan if value is None else value for value in found.values()] for found in described]
     truth = to_regions(label, regions)
-    overlap = [dice(p > 0.5, t) for p, t in zip(predict(image, case.people), truth, strict=True)]
-    shape = shape_of(label)
+    found = predict(image, case.people) > 0.5 if predict else [None] * len(truth)
+    overlap = [None if p is None else dice(p, t) for p, t in zip(found, truth, strict=True)]
+    shape, embedded = shape_of(label), space.embed(image)[None]
     return Measured(
         case=np.array([case.case]),
         people=np.array([";".join(case.people)]),
         group=np.array([case.people[0] if case.people else case.case]),
         split=np.array([case.split]),
         content=np.array([case.content]),
+        attributes=np.array([json.dumps(dict(case.attributes), sort_keys=True)]),
         descriptors=np.array(values[:1], float),
-        convolution=space.embed(image)[None],
-        mild_descriptors=np.array(values[1:], float),
-        mild_convolution=space.embed(changed)[None],
+        convolution=embedded,
+        mild_descriptors=np.array(values[-1:], float),
+        mild_convolution=space.embed(views[-1])[None] if not change else embedded,
         thumbnail=thumbnail(image)[None],
         outline=outline(label, image)[None],
         shape=np.zeros((1, *SHAPE_GRID), np.uint8) if shape is None else shape[None],

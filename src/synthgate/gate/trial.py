@@ -26,6 +26,9 @@ class Trial:
     learned_from: tuple[str, ...] = ()
     """Patients on the batch's card; empty for a batch from outside."""
 
+    wish: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Attribute → group → share that the batch was to have; attributes without a wish follow the real patients."""
+
     @property
     def train(self) -> Measured:
         """The training patients."""

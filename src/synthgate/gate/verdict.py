@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
@@ -24,8 +24,6 @@ Outcome = Literal["passed", "failed", "undefined", "not_applicable", "not_provid
 Weight = Literal["rejects", "thins", "limits", "informs"]
 """What a failure does. `thins`: its cases are left out where they are few, else it rejects."""
 Decision = Literal["approved", "limited", "rejected", "undecided"]
-NOT_JUDGED: tuple[Axis, ...] = ("fairness", "shortcut", "utility")
-"""Axes this version of the gate does not measure."""
 
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -57,6 +55,23 @@ class Finding:
 
 
 @checked(frozen=True, config=STRICT)
+class Control:
+    """A batch whose right verdict is known, and what the gate said."""
+
+    kind: str
+    severity: float
+    declared: bool
+    """Whether the gate is to notice it at this severity."""
+    axis: Axis
+    """The one that is right for it."""
+    expected: Decision
+    verdict: Decision
+    by: tuple[Axis, ...]
+    """Axes that held something against it."""
+    right: bool
+
+
+@checked(frozen=True, config=STRICT)
 class Verdict:
     """The decision on a batch."""
 
@@ -72,7 +87,10 @@ class Verdict:
     """Cases, distinct donors and reference patients the findings stand on."""
     thinned: tuple[str, ...] = ()
     """Cases that may not be trained on; the verdict is on the others."""
-    not_judged: tuple[str, ...] = NOT_JUDGED
+    not_judged: tuple[Axis, ...] = ()
+    """Axes nothing was measured on."""
+    controls: tuple[Control, ...] = ()
+    """How the gate proved itself in this run."""
     version: int = VERSION
 
     def told(self) -> str:
@@ -115,10 +133,21 @@ def schema() -> dict[str, Any]:
     return TypeAdapter(Verdict).json_schema(mode="serialization") | head
 
 
-def decide(study: str, batch: str, intent: str, findings: Sequence[Finding], sizes: dict[str, int]) -> Verdict:
+def decide(
+    study: str,
+    batch: str,
+    intent: str,
+    findings: Sequence[Finding],
+    sizes: dict[str, int],
+    controls: tuple[Control, ...] = (),
+    doubt: str = "",
+    share: float = UNTESTED,
+) -> Verdict:
     """Make the verdict: a bad rejecting finding rejects, a bad limiting one limits; a few bad cases are left out.
 
-    Without a tested use (axis utility) no batch is more than limited, to `UNTESTED`.
+    Without a tested use (axis utility) no batch is more than limited, to `UNTESTED`; a gain shown on real patients
+    outweighs what would limit. `share` is the proportion that was tested. Where there is a `doubt` in the
+    gate itself, a batch that it found no fault with is undecided.
     """
     thinning = [f for f in findings if f.bad and f.weight == "thins"]
     thinned = tuple(sorted({case for f in thinning for case in f.cases}))
@@ -126,17 +155,28 @@ def decide(study: str, batch: str, intent: str, findings: Sequence[Finding], siz
     rejecting = [f for f in findings if f.bad and f.weight == "rejects"]
     rejecting += [f for f in thinning if not (few and f.cases)]
     limiting = [f for f in findings if f.bad and f.weight == "limits"]
+    tested = [f for f in findings if f.axis == "utility" and f.interval is not None]
+    if tested and tested[0].interval is not None and tested[0].interval[0] > 0:
+        limiting = []  # shown to help in spite of them
     decision: Decision = "limited"
     reasons = [f.sentence for f in rejecting or limiting]
     if rejecting:
         decision, thinned = "rejected", ()
-    elif not any(f.axis == "utility" for f in findings):
+    elif not tested:
         reasons.append(
             f"Its use has not been tested on real patients, so at most {UNTESTED:.0%} of a training may come from it."
         )
     elif not limiting:
         decision = "approved"
+    if doubt and not rejecting:
+        decision, thinned = "undecided", ()
+        reasons = [doubt]
     if thinned:
         reasons += [f"{f.sentence} These cases are left out." for f in thinning]
-    proportion = {"rejected": 0.0, "limited": UNTESTED, "approved": 1.0}[decision]
-    return Verdict(study, batch, intent, decision, proportion, tuple(reasons), tuple(findings), sizes, thinned)
+    harmless = tested and not any(f.bad for f in tested[:1])
+    allowed = share if harmless else min(share, UNTESTED)
+    proportion = {"rejected": 0.0, "undecided": 0.0, "limited": allowed, "approved": 1.0}[decision]
+    silent = tuple(axis for axis in get_args(Axis) if axis not in {f.axis for f in findings})
+    return Verdict(
+        study, batch, intent, decision, proportion, tuple(reasons), tuple(findings), sizes, thinned, silent, controls
+    )

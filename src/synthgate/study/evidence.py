@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from synthgate.learning.scoring import Overlap
 from synthgate.params import Study
 from synthgate.stats.intervals import Interval, two_way
-
-Outcome = Literal["gain", "no harm", "harm", "inconclusive"]
+from synthgate.stats.outcomes import Outcome, outcome_of
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,9 @@ def compare(scores: Sequence[Score], study: Study, regions: Iterable[str]) -> li
         for region in regions if arm.baseline else ():
             pairs = _paired(scores, name, str(arm.baseline), region)
             difference = two_way(pairs, study.confidence)
-            outcome = judge(difference, study.margin)
+            outcome = outcome_of(difference, study.margin)
             found.append(Comparison(name, str(arm.baseline), region, len(pairs), difference, outcome))
     return found
-
-
-def judge(difference: Interval | None, margin: float) -> Outcome:
-    """gain: above zero; no harm: above -margin; harm: below zero; else (or undefined) inconclusive."""
-    if difference is None:
-        return "inconclusive"
-    if difference.low > 0:
-        return "gain"
-    if difference.low > -margin:
-        return "no harm"
-    return "harm" if difference.high < 0 else "inconclusive"
 
 
 def _values(scores: Iterable[Score], arm: str, region: str) -> dict[tuple[str, int], float]:

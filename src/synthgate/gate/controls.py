@@ -1,0 +1,80 @@
+"""Controls: batches whose right verdict is known, judged in every run, so that the gate shows how often it is wrong.
+
+Unseen patients (validation) pose as a batch and are judged against the training patients: as they are they must pass,
+and with each planted defect the axis that is right for it must notice.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from synthgate.gate import plants
+from synthgate.gate.judge import findings_of
+from synthgate.gate.measured import Measured
+from synthgate.gate.plants import Plant
+from synthgate.gate.trial import Trial
+from synthgate.gate.verdict import Control, decide
+from synthgate.progress import tracked
+
+GOOD = Plant("unseen_patients", "contract", 0, expects="limited")
+"""What must not be refused; its axis is none in particular."""
+
+
+def prove(trial: Trial, planted: Mapping[str, Measured]) -> tuple[Control, ...]:
+    """Judge every control as the batch of `trial` is judged, but as realistic and in one draw.
+
+    `planted` are the measured defects of pixels, by name. What the patients at hand do not allow is left out.
+    """
+    train, unseen = trial.train, _posing(trial.unseen)
+    if not len(unseen):
+        return ()
+    batches: list[tuple[Plant, Measured | None]] = [(GOOD, unseen)]
+    for plant in plants.TO_MEASURE:
+        found = planted.get(plant.name)
+        if found is not None:
+            batches.append((plant, plants.some_are(found, unseen) if plant.of == "train" else _posing(found)))
+    batches += [(plant, plan(train, unseen)) for plant, plan in plants.ROW_PLANTS]
+    known = [(plant, batch) for plant, batch in batches if batch is not None]
+    return tuple(
+        _judged(trial, plant, batch, train) for plant, batch in tracked(known, len(known), "controls", "batches")
+    )
+
+
+def _posing(patients: Measured) -> Measured:
+    """Patients as a batch from outside: nobody is named behind them, and they are files of their own."""
+    return dataclasses.replace(
+        patients,
+        split=np.full(len(patients), "synthetic"),
+        people=np.full(len(patients), ""),
+        group=patients.case,
+        content=np.array([f"control-{content}" for content in patients.content]),
+    )
+
+
+def _judged(trial: Trial, plant: Plant, batch: Measured, train: Measured) -> Control:
+    as_control = dataclasses.replace(
+        trial, batch=batch, reference=train, params=dataclasses.replace(trial.params, draws=1), intent="realistic",
+        learned_from=(), wish={},
+    )  # fmt: skip
+    verdict = decide("", plant.name, "realistic", findings_of(as_control), {"cases": len(batch)})
+    by = tuple(sorted({f.axis for f in verdict.findings if f.bad and f.weight != "informs"}))
+    right = verdict.verdict == plant.expects and (plant is GOOD or plant.axis in by)
+    return Control(plant.kind, plant.severity, plant.declared, plant.axis, plant.expects, verdict.verdict, by, right)
+
+
+def doubt(controls: tuple[Control, ...]) -> str:
+    """Why the gate cannot be trusted on the patients at hand; empty where it can.
+
+    It may miss one in six of the kinds it declares to notice, and none of those that are sure.
+    """
+    if not controls:
+        return "The gate could not prove itself: there are no unseen patients to plant defects in."
+    missed = sorted({c.kind for c in controls if c.declared and not c.right})
+    kinds = {c.kind for c in controls if c.declared}
+    if len(missed) > len(kinds) // 6 or set(missed) & set(plants.SURE):
+        names = ", ".join(name.replace("_", " ") for name in missed)
+        return (
+            f"The gate could not prove itself on the patients at hand: of {len(kinds)} controls it misjudged {names}."
+        )
+    return ""
