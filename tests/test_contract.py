@@ -26,7 +26,7 @@ def with_value(column, value, row=2):
 def test_an_honest_batch_passes_every_rule():
     found = judged(BATCH)
     assert {f.outcome for f in found.values()} == {"passed"}
-    assert {f.weight for f in found.values()} == {"rejects"}
+    assert {f.weight for f in found.values()} == {"rejects", "thins"}
     assert len(found) == len(contract.RULES) + 2
 
 

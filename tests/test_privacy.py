@@ -73,7 +73,7 @@ def test_honest_batches_are_not_refused():
 def test_a_copy_is_flagged_with_the_right_patient_and_nothing_else_is(view, declared):
     table = BATCH if declared else changed(BATCH, people=np.full(12, ""))
     finding = judged(with_image(view(TRAIN.thumbnail[7]), table=table))["image_copies"]
-    assert (finding.outcome, finding.weight) == ("failed", "rejects")
+    assert (finding.outcome, finding.weight) == ("failed", "thins")
     assert finding.cases == (str(BATCH.case[4]),)
     assert f"{BATCH.case[4]} (nearest patient {TRAIN.group[7]})" in finding.sentence
     assert finding.value > finding.limit

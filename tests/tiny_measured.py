@@ -8,7 +8,7 @@ from scipy import ndimage
 from synthgate.features.thumbnails import GRID, SHAPE_GRID
 from synthgate.gate.measured import Measured, stack
 from synthgate.gate.trial import Trial
-from synthgate.params import Gate
+from synthgate.params import Gate, Probe
 
 NAMES = ("head_volume", "WT_share", "lesion_x", "t1_mean", "t1_contrast", "sharpness")
 LESION = slice(2, 5)
@@ -16,7 +16,7 @@ LESION = slice(2, 5)
 REGIONS = {"WT": (1, 2), "TC": (1,)}
 PARAMS = Gate(
     permutations=99, draws=3, error_rejecting=0.04, error_privacy=0.01, agreement_margin=0.1, neighbours=3,
-    components=4, attributes=("site", "sex"), utility=None, seed=0,
+    components=4, attributes=("site", "sex"), utility=Probe(0, 1, 0.25, 0.03, 0.95), seed=0,
 )  # fmt: skip
 
 

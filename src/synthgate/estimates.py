@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from synthgate import places
-from synthgate.gate.plants import TO_MEASURE
 from synthgate.params import Params, Segmenter, StudyRow
 
 REPEATS = 3
@@ -71,6 +70,8 @@ class Estimate:
 def estimate(params: Params, root: Path = Path()) -> Estimate:
     """Measure one training step per segmenter of `params` and add up the road; takes some seconds per segmenter."""
     import torch
+
+    from synthgate.gate.plants import TO_MEASURE
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = Estimate(device=device)

@@ -124,10 +124,10 @@ class Calibrate:
 class Probe:
     """Probe trainings with and without a batch, by the network of `calibrate.segmenter`: whether it helps."""
 
+    draws: Annotated[int, Field(ge=0)]
+    """Pairs of trainings, each with a seed of its own; 0: use is not tested, and no batch is more than limited."""
     steps: Count
     """Optimiser steps of each training, its own budget."""
-    draws: Count
-    """Pairs of trainings, each with a seed of its own."""
     share: Annotated[float, Field(gt=0, le=1)]
     """Of each training batch that is drawn from the batch; the proportion that is tested."""
     margin: Share
@@ -155,8 +155,8 @@ class Gate:
     """Principal components of a feature space in which distances are taken."""
     attributes: tuple[str, ...]
     """Attributes of a case whose groups are to be represented; a batch that does not state one is told so."""
-    utility: Probe | None
-    """How its use is tested; None: it is not, and no batch is more than limited."""
+    utility: Probe
+    """How its use is tested."""
     seed: int
 
 

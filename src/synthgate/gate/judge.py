@@ -6,7 +6,7 @@ import numpy as np
 
 from synthgate.gate import agreement, contract, diversity, drift, fairness, fidelity, privacy, shortcut
 from synthgate.gate.trial import Trial
-from synthgate.gate.verdict import UNTESTED, Control, Finding, Verdict, decide
+from synthgate.gate.verdict import Control, Finding, Verdict, decide
 
 AXES = (contract, drift, fidelity, diversity, privacy, agreement, fairness, shortcut)
 
@@ -30,9 +30,8 @@ def judge(
         "donors": len(np.unique(trial.batch.group)),
         "reference_patients": len(np.unique(trial.reference.group)),
     }
-    share = trial.params.utility.share if trial.params.utility else UNTESTED
     findings = findings_of(trial) if findings is None else findings
-    return decide(study, batch, trial.intent, findings, sizes, tuple(controls), doubt, share)
+    return decide(study, batch, trial.intent, findings, sizes, tuple(controls), doubt, trial.params.utility.share)
 
 
 def unreadable(faults: Sequence[str], study: str, batch: str, intent: str) -> Verdict:

@@ -62,7 +62,7 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
     )
     findings = findings_of(trial)
     # what must not be trained on is not trained on to see whether it would help
-    if row.gate.utility and not any(f.bad and f.weight == "rejects" for f in findings):
+    if row.gate.utility.draws and not any(f.bad and f.weight == "rejects" for f in findings):
         bad = sorted({case for f in findings if f.bad for case in f.cases})
         findings += _probed(row, name, inputs_of([folder, build]), real, prepared, bad)
     proven = _controls(study, trial, tools.planted, {"gate": params.as_plain(row.gate), "inputs": inputs_of([judges])})
@@ -98,7 +98,6 @@ def _probed(
     row: StudyRow, name: str, inputs: Mapping[str, str], real: Store, batch: Store, left_out: Sequence[str]
 ) -> list[Finding]:
     """What probe trainings with the batch show on real patients."""
-    assert row.gate.utility is not None
     network = dataclasses.replace(row.calibrate.segmenter, steps=row.gate.utility.steps)
     settings = params.as_plain(row.gate.utility) | {"network": params.as_plain(network)}
     key = {"params": settings, "inputs": inputs, "without": left_out}

@@ -146,7 +146,7 @@ def decide(
     """Make the verdict: a bad rejecting finding rejects, a bad limiting one limits; a few bad cases are left out.
 
     Without a tested use (axis utility) no batch is more than limited, to `UNTESTED`; a gain shown on real patients
-    outweighs what would limit. `share` is the proportion that was tested. Where there is a `doubt` in the
+    outweighs what would limit. `share` is the proportion that was tested, if any was. Where there is a `doubt` in the
     gate itself, a batch that it found no fault with is undecided.
     """
     thinning = [f for f in findings if f.bad and f.weight == "thins"]
