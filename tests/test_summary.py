@@ -4,7 +4,7 @@ import pytest
 
 from synthgate import params, places
 from synthgate.errors import ArtefactError
-from synthgate.files import write_json
+from synthgate.files import read_json, write_json
 from synthgate.gate.verdict import Finding, decide
 from synthgate.report import summary
 
@@ -73,3 +73,12 @@ def test_arms_and_release_are_told_with_intervals_and_undefined_as_such():
     text = summary.markdown(PARAMS)
     assert "| randomised | **limited to 0.25 of a training** | Its use has not been tested" in text
     assert "Released: real." in text and "_Research use only._" in text
+
+
+def test_a_verdict_of_another_gate_is_shown_as_expired_and_allows_nothing():
+    judge(FINE)
+    path = places.gate("brain", "randomised") / "verdict.json"
+    write_json(path, read_json(path) | {"version": 1})
+    assert "batch randomised: expired (judged by version 1 of the gate" in summary.summary(PARAMS)
+    assert "**expired" in summary.markdown(PARAMS)
+    assert any("which is expired" in sentence for _, sentence in summary.refused(PARAMS))
