@@ -68,7 +68,8 @@ gate: setup  ## what a merge request must pass: metrics against BASE, every verd
 	@printf '\n## Verdicts\n\n'
 	@$(BIN)/synthgate verdict --markdown --check
 
-bench: setup  ## measurements of this machine, into reports/bench/
+bench: setup  ## measurements of this machine, into reports/bench/; installs the packages it compares with
+	$(PIP) install -q -c constraints.txt -e '.[bench]'
 	@for script in bench/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
 serve: setup  ## the segmentation endpoint of the released model, on this machine only

@@ -5,6 +5,7 @@ import pytest
 from scipy import linalg, stats
 from scipy.spatial.distance import cdist
 
+from synthgate.stats import distances
 from synthgate.stats.distances import (
     energy,
     energy_under,
@@ -69,6 +70,49 @@ def test_frechet_is_the_matrix_square_root_formula(samples):
     assert frechet(a[:1], b) is None
     # fewer cases than features: singular covariances are no crash
     assert np.isfinite(frechet(a[:3], b[:4]))
+
+
+def test_kernel_distance_is_torchmetrics_whatever_the_tiles(monkeypatch):
+    import torch
+    from torchmetrics.image.kid import poly_mmd
+
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(90, 16)), rng.normal(0.2, 1.1, size=(90, 16))
+    expected = float(poly_mmd(torch.from_numpy(a), torch.from_numpy(b)))
+    assert kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    # beyond a tile in float32, by products that add up to the same
+    monkeypatch.setattr(distances, "TILE", 32)
+    assert kernel_distance(a, b) == pytest.approx(expected, rel=1e-4)
+    assert kernel_distance(a.astype(np.float32), b.astype(np.float32)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_kernel_distance_of_equal_points_and_of_numbers_that_are_none():
+    same = np.ones((5, 3))
+    assert kernel_distance(same, same) == pytest.approx(0, abs=1e-12)
+    # constant cases: (1 + 1)³ within, (0 + 1)³ within and across
+    assert kernel_distance(same, same * 0) == pytest.approx(8 + 1 - 2)
+    assert kernel_distance(same * 1e200, same) is None and kernel_distance(same * np.nan, same) is None
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(40, 30, 6), (40, 5, 12), (5, 40, 12), (7, 6, 12)])
+def test_frechet_is_torchmetrics_at_any_rank(n, m, d):
+    import torch
+    from torchmetrics.image.fid import _compute_fid
+
+    rng = np.random.default_rng(3)
+    a, b = torch.from_numpy(rng.normal(size=(n, d))), torch.from_numpy(rng.normal(0.5, 2, size=(m, d)))
+    a[:, 0] = 1  # a constant feature
+    expected = float(_compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov()))
+    assert frechet(a.numpy(), b.numpy()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_frechet_of_gaussians_with_one_axis_system_and_of_no_spread():
+    rng = np.random.default_rng(4)
+    a = rng.normal(size=(60, 4))
+    # the same axes, three times the spread: the sum of squared differences of deviations
+    assert frechet(a - a.mean(0), 3 * (a - a.mean(0))) == pytest.approx(4 * a.var(axis=0, ddof=1).sum())
+    assert frechet(np.ones((9, 4)), np.zeros((9, 4))) == pytest.approx(4)
+    assert frechet(a, a * np.nan) is None
 
 
 def test_quantile_distances_are_scipys_wasserstein_over_the_pooled_deviation(samples):

@@ -1,10 +1,13 @@
-"""Neighbours against brute force and scikit-learn; a neighbour is always another patient."""
+"""Neighbours against brute force, scikit-learn and prdc; a neighbour is always another patient."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
+from synthgate.stats import balls
 from synthgate.stats.neighbours import distance_ratios, nearest_ratio, nearest_two, neighbourhood, one_nn_accuracy
 
 
@@ -89,3 +92,85 @@ def test_neighbourhood_is_undefined_for_too_few_or_identical_cases():
     assert neighbourhood(real, real[:3], 3) is None
     assert neighbourhood(real, np.ones((9, 2)), 3) is None
     assert neighbourhood(real, real, 0) is None
+
+
+def everything(real: np.ndarray, fake: np.ndarray, k: int) -> list[float]:
+    """The four measures by double loops over float64 differences."""
+
+    def squares(a, b):
+        return np.array([[((x - y) ** 2).sum() for y in b] for x in a])
+
+    of_real, of_fake = (np.sort(squares(part, part), axis=1)[:, k] for part in (real, fake))
+    across = squares(real, fake)
+    inside = across < of_real[:, None]
+    return [
+        inside.any(axis=0).mean(),
+        (across < of_fake).any(axis=1).mean(),
+        inside.sum() / (k * len(fake)),
+        inside.any(axis=1).mean(),
+    ]
+
+
+def found(real: np.ndarray, fake: np.ndarray, k: int) -> list[float]:
+    return list(vars(neighbourhood(real, fake, k)).values())
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda d: st.tuples(*[st.lists(st.tuples(*[st.integers(-3, 3)] * d), min_size=6, max_size=14)] * 2)
+    ),
+    st.integers(1, 5),
+    st.sampled_from([1.0, 2.0**-40, 2.0**40]),
+)
+@settings(max_examples=60, deadline=None)
+def test_neighbourhood_decides_ties_and_copies_as_the_differences_do(rows, k, unit):
+    # small whole numbers: nearly every comparison is one of equal distances
+    real, fake = (np.array(part, float) * unit for part in rows)
+    expected = everything(real / unit, fake / unit, k)
+    around = neighbourhood(real, fake, k)
+    if around is None:
+        assert any((np.sort(cdist(part, part), axis=1)[:, k] == 0).all() for part in (real, fake))
+    else:
+        assert list(vars(around).values()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "offset", "outlier", "copies", "near-copies", "collapsed", "k above a group"]
+)
+def test_neighbourhood_is_exact_over_many_tiles(kind, monkeypatch):
+    monkeypatch.setattr(balls, "GROUPS", 16)
+    monkeypatch.setattr(balls, "TILE", 64)
+    monkeypatch.setattr(balls, "CANDIDATES", 500)
+    monkeypatch.setattr(balls, "PAIRS", 100)
+    rng = np.random.default_rng(6)
+    real, fake, k = rng.normal(size=(150, 7)), rng.normal(0.3, 0.8, size=(201, 7)), 2
+    if kind == "offset":
+        real, fake = real + 1e6, fake + 1e6
+    elif kind == "outlier":
+        real[3] = 1e9
+    elif kind == "copies":
+        fake = np.concatenate([real[::-1], real[:40]])
+    elif kind == "near-copies":
+        fake = real * (1 + 1e-9)
+    elif kind == "collapsed":
+        fake = fake[rng.integers(0, 2, 201)] + rng.normal(0, 1e-9, size=(201, 7))
+    elif kind == "k above a group":
+        k = 40
+    assert found(real, fake, k) == pytest.approx(everything(real, fake, k))
+
+
+def test_neighbourhood_is_that_of_prdc(capsys):
+    prdc = pytest.importorskip("prdc")
+    rng = np.random.default_rng(7)
+    real, fake = rng.normal(size=(1300, 32)).astype(np.float32), rng.normal(0.1, 0.9, size=(900, 32)).astype(np.float32)
+    expected = prdc.compute_prdc(real, fake, nearest_k=5)
+    assert vars(neighbourhood(real, fake, 5)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_neighbourhood_needs_finite_numbers_and_takes_very_large_ones():
+    rng = np.random.default_rng(8)
+    real, fake = rng.normal(size=(30, 3)), rng.normal(size=(30, 3))
+    assert found(real * 1e200, fake * 1e200, 3) == found(real, fake, 3)
+    real[4, 1] = np.nan
+    assert neighbourhood(real, fake, 3) is None
+    assert neighbourhood(fake, fake * np.inf, 3) is None

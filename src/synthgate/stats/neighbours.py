@@ -3,11 +3,15 @@
 Groups are patients (or donor groups). A measure that is undefined at these sizes is None.
 """
 
+import functools
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from synthgate.stats import balls
 from synthgate.stats.distances import pairwise
 
 Groups = Sequence[str] | np.ndarray
@@ -98,19 +102,25 @@ class Neighbourhood:
 def neighbourhood(real: np.ndarray, fake: np.ndarray, k: int) -> Neighbourhood | None:
     """The four measures from balls to the k-th neighbour within the own set; None for a set of at most k cases.
 
-    None also where all balls of a set have radius 0 (identical cases): nothing can lie inside.
+    None also where all balls of a set have radius 0 (identical cases), for then nothing can lie inside, and where a
+    number is not finite. Exact, in memory of the order of the sets.
     """
-    if k < 1 or min(len(real), len(fake)) <= k:
+    if k < 1 or min(len(real), len(fake)) <= k or (samples := balls.in_one_unit(real, fake)) is None:
         return None
-    reals, fakes, cross = pairwise(real, real), pairwise(fake, fake), pairwise(real, fake)
-    real_radius = np.partition(reals, k, axis=1)[:, k]
-    fake_radius = np.partition(fakes, k, axis=1)[:, k]
-    if not real_radius.any() or not fake_radius.any():
-        return None
-    inside = cross < real_radius[:, None]
+    centre = np.concatenate(samples).mean(axis=0)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # a sample of a single tile is done before a thread has started
+        run = pool.map if max(len(real), len(fake)) > balls.TILE else map
+        real_radii, fake_radii = run(balls.radii, samples, (k, k))
+        if not real_radii.any() or not fake_radii.any():
+            return None
+        one, two = (balls.Points.of(part, centre) for part in samples)
+        around = functools.partial(balls.inside, one, two, real_radii, fake_radii)
+        counts, hit, within = zip(*run(around, balls.tiles(len(real))), strict=True)
+    found = np.sum(counts, axis=0)
     return Neighbourhood(
-        precision=float(inside.any(axis=0).mean()),
-        recall=float((cross < fake_radius[None]).any(axis=1).mean()),
-        density=float(inside.sum(axis=0).mean() / k),
-        coverage=float((cross.min(axis=1) < real_radius).mean()),
+        precision=float((found > 0).mean()),
+        recall=float(np.concatenate(within).mean()),
+        density=float(found.mean() / k),
+        coverage=float(np.concatenate(hit).mean()),
     )
