@@ -1,11 +1,17 @@
 """Measured tables drawn at random: the numbers of patients as individual as one likes, and their images if wanted."""
 
 import json
+from functools import cache
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import nn
+from torch.nn import functional
 
 from synthgate.features.thumbnails import GRID, SHAPE_GRID
+from synthgate.gate.copies import rendered
+from synthgate.gate.likeness import Likeness
 from synthgate.gate.measured import Measured, stack
 from synthgate.gate.trial import Trial
 from synthgate.params import Gate, Probe
@@ -40,6 +46,8 @@ def numbers(
         convolution=convolution,
         mild_descriptors=descriptors + 0.1 * (np.arange(len(NAMES)) == 5),
         mild_convolution=convolution + 0.02,
+        radiomics=(radiomics := rng.normal(size=(count, 12))),
+        mild_radiomics=radiomics + 0.02,
         thumbnail=thumbnail,
         outline=outline,
         shape=shape,
@@ -47,6 +55,10 @@ def numbers(
         inside=np.ones(count),
         constant=np.zeros(count, int),
         foreign=np.zeros(count, int),
+        registered=np.zeros((count, 0), np.float32),
+        learned=np.zeros((count, 0), np.float32),
+        known=np.zeros(0, str),
+        known_fold=np.zeros(0, int),
         names=np.array(NAMES),
     )
 
@@ -89,7 +101,52 @@ def changed(table: Measured, **columns: np.ndarray) -> Measured:
     return Measured(**{**vars(table), **columns})
 
 
+class Coarse(nn.Module):
+    """An encoder that learned nothing: the fine structure on a coarse grid."""
+
+    def forward(self, fine: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(functional.avg_pool3d(fine, 2).flatten(1), dim=1)
+
+
+class Pictures:
+    """A table that is the same as another where their images are: what is slow is done once."""
+
+    def __init__(self, table: Measured) -> None:
+        self.table = table
+        self.key = (table.thumbnail.tobytes(), tuple(table.group), tuple(table.split))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pictures) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@cache
+def patients(real: Pictures) -> tuple[Likeness, Measured, Measured]:
+    """What compares cases with the training patients, in two folds; the patients compared; the same recoloured."""
+    train = real.table.rows(real.table.split == "train")
+    among = Likeness(train, np.arange(len(train)) % 2, [Coarse(), Coarse()])
+    drawn = changed(train, thumbnail=rendered(train.thumbnail, np.random.default_rng(3)))
+    return among, among.among(real.table, np.arange(len(real.table)) % 2), among(drawn)
+
+
+@cache
+def compared(table: Pictures, real: Pictures) -> Measured:
+    """A batch compared with the training patients."""
+    return patients(real)[0](table.table)
+
+
+def likened(table: Measured, like: Measured) -> Measured:
+    """A table with another's columns of likeness."""
+    names = ("registered", "learned", "known", "known_fold")
+    return changed(table, **{name: vars(like)[name] for name in names})
+
+
 def trial(table: Measured, real: Measured, intent: str = "realistic", **known: object) -> Trial:
-    """A batch before the gate, with what is `known` of it beside."""
+    """A batch before the gate, with what is `known` of it beside; compared with the patients, where it has images."""
+    if table.thumbnail.any() or real.thumbnail.any():
+        ours, (_, theirs, drawn) = compared(Pictures(table), Pictures(real)), patients(Pictures(real))
+        table, real, known = likened(table, ours), likened(real, theirs), {"rendered": drawn, **known}
     facts = {"params": PARAMS, "regions": REGIONS, "contents": set(real.content.tolist()), **known}
     return Trial(table, real, intent=intent, **facts)  # type: ignore[arg-type]

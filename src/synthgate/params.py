@@ -108,6 +108,20 @@ class Segmenter:
 
 
 @dataclass(frozen=True, config=strict)
+class Encoder:
+    """The learned copy encoder: NT-Xent over augmented thumbnails."""
+
+    steps: Count
+    batch: Annotated[int, Field(ge=2)]
+    """Patients in a step, two views of each; all of them where there are fewer."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    width: Annotated[int, Field(ge=4, multiple_of=4)]
+    """Channels of the first layer."""
+    temperature: Annotated[float, Field(gt=0)]
+    """Of NT-Xent."""
+
+
+@dataclass(frozen=True, config=strict)
 class Calibrate:
     """The judge's instruments."""
 
@@ -117,6 +131,8 @@ class Calibrate:
     """The judge model: real data only."""
     convolution_features: Count
     """Output channels of the fixed random convolutional space."""
+    encoder: Encoder
+    """Finds copies; cross-fitted over the same folds."""
     seed: int
 
 

@@ -13,7 +13,7 @@ SHAPE_GRID = (20, 20, 12)
 """Voxels of a lesion's shape; the lesion's own box is fitted into it."""
 SMALLEST_SHAPE = 300
 """Voxels below which a lesion has no shape of its own: many patients share it."""
-COARSE = 2.5
+COARSE = 2.0
 """Gaussian sigma, in thumbnail voxels, of what a fingerprint leaves out: bias, contrast between tissues at large."""
 BRIGHTEST = 1.5
 """Prepared intensity that becomes 255."""
@@ -43,9 +43,12 @@ def fingerprint(small: np.ndarray) -> np.ndarray:
     The mean product of two fingerprints' channels is their correlation. A constant channel is all zeros.
     """
     parts = []
+    whole = small.max(axis=0) > 0
+    head, weight = ndimage.binary_erosion(whole), ndimage.gaussian_filter(whole.astype(np.float32), COARSE)
     for channel in small.astype(np.float32):
-        head = ndimage.binary_erosion(small.max(axis=0) > 0)
-        fine = np.where(head, channel - ndimage.gaussian_filter(channel, COARSE), 0).ravel()
+        # the mean over the head alone: its outline, which heads share, is no structure
+        mean = ndimage.gaussian_filter(channel, COARSE) / np.maximum(weight, 0.1)
+        fine = np.where(head, channel - mean, 0).ravel()
         # ranks would cost more; a soft clip keeps single bright voxels from deciding
         spread = fine[head.ravel()].std() if head.any() else 0.0
         if spread < 1e-6:

@@ -55,7 +55,7 @@ def _posing(patients: Measured) -> Measured:
 def _judged(trial: Trial, plant: Plant, batch: Measured, train: Measured) -> Control:
     as_control = dataclasses.replace(
         trial, batch=batch, reference=train, params=dataclasses.replace(trial.params, draws=1), intent="realistic",
-        learned_from=(), wish={},
+        learned_from=(), wish={}, rendered=None, copied=None,
     )  # fmt: skip
     verdict = decide("", plant.name, "realistic", findings_of(as_control), {"cases": len(batch)})
     by = tuple(sorted({f.axis for f in verdict.findings if f.bad and f.weight != "informs"}))

@@ -14,9 +14,10 @@ from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import LineageError
 from synthgate.features.convolution import Convolution
 from synthgate.files import read_json, write_json
-from synthgate.gate import measured, plants
+from synthgate.gate import copies, measured, plants
+from synthgate.gate.likeness import Likeness
 from synthgate.gate.measured import Change, Measured, measure, stack
-from synthgate.learning import crossfit
+from synthgate.learning import crossfit, encoder
 from synthgate.learning.crossfit import CrossFitted
 from synthgate.learning.regions import Regions
 from synthgate.params import Calibrate
@@ -35,6 +36,10 @@ class Instruments:
     judge: CrossFitted
     reference: Measured
     """The development patients, each measured by the fold that did not see them."""
+    likeness: Likeness
+    """Compares cases with the training patients."""
+    rendered: Measured
+    """The training patients' anatomies in random contrasts."""
     planted: Mapping[str, Measured]
     """What the gate must notice, by its kind and severity (`plants.TO_MEASURE`)."""
 
@@ -47,20 +52,34 @@ def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, ou
     fitted = crossfit.load(folders, fold_of, len(store.channels), len(regions), params.segmenter)
     space = Convolution(len(store.channels), params.convolution_features, params.seed)
     table = measure_all(store, cases, regions, space, fitted, scratch, "development")
+    fold = np.array([fold_of[case.patient] for case in cases])
+    homes = [
+        encoder.trained(scratch, f"encoder-{f}", table.thumbnail[fold != f], params.encoder, params.seed + f)
+        for f in tracked(range(params.folds), params.folds, "copy encoders", "folds")
+    ]
+    likeness = _likeness(homes, table, fold_of, len(store.channels), params)
+    table = likeness.among(table, fold)
     out.mkdir()
-    for folder in folders:
+    for folder in [*folders, *homes]:
         shutil.copytree(folder, out / folder.name)
     write_json(out / "folds.json", fold_of)
     table.write(out / "measured.npz")
+    train = table.rows(table.split == "train")
+    drawn = copies.rendered(train.thumbnail, np.random.default_rng([params.seed, 4]))
+    likeness(dataclasses.replace(train, thumbnail=drawn)).write(out / "rendered.npz")
     (out / CONTROLS).mkdir()
     for plant in plants.TO_MEASURE:
         chosen = store.select(plant.of)[: plant.most]
         # asking the judge takes most of the time: where it is not the one to notice, its answer is left as it was
         asked = fitted if plant.axis == "agreement" else None
         found = measure_all(store, chosen, regions, space, asked, scratch, plant.name, plant.change(params.seed))
+        plain = table.rows(np.isin(table.case, found.case))
         if not asked:
-            found = dataclasses.replace(found, dice=table.dice[np.isin(table.case, found.case)])
-        found.write(out / CONTROLS / f"{plant.name}.npz")
+            found = dataclasses.replace(found, dice=plain.dice)
+        # so does the search for copies
+        like = likeness(found) if plant.axis == "privacy" else plain
+        same = {name: vars(like)[name] for name in ("registered", "learned", "known", "known_fold")}
+        dataclasses.replace(found, **same).write(out / CONTROLS / f"{plant.name}.npz")
     return table
 
 
@@ -71,7 +90,18 @@ def load(folder: Path, channels: int, regions: Regions, params: Calibrate) -> In
     fitted = crossfit.load(folders, fold_of, channels, len(regions), params.segmenter)
     space = Convolution(channels, params.convolution_features, params.seed)
     planted = {file.stem: measured.read(file) for file in sorted((folder / CONTROLS).glob("*.npz"))}
-    return Instruments(space, fitted, measured.read(folder / "measured.npz"), planted)
+    table = measured.read(folder / "measured.npz")
+    homes = [folder / f"encoder-{fold}" for fold in range(params.folds)]
+    likeness = _likeness(homes, table, fold_of, channels, params)
+    return Instruments(space, fitted, table, likeness, measured.read(folder / "rendered.npz"), planted)
+
+
+def _likeness(
+    homes: Sequence[Path], table: Measured, fold_of: Mapping[str, int], channels: int, params: Calibrate
+) -> Likeness:
+    train = table.rows(table.split == "train")
+    fold = np.array([fold_of[name] for name in train.group])
+    return Likeness(train, fold, encoder.load(homes, channels, params.encoder))
 
 
 def measure_all(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from synthgate.cohort.store import Store, StoredCase
+from synthgate.features import radiomics
 from synthgate.features.convolution import Convolution
 from synthgate.features.descriptors import describe
 from synthgate.features.head import head_of
@@ -19,6 +20,10 @@ Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(image, label) → those of a planted defect."""
 Predict = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 """(image [channel, x, y, z], the people behind it) → probabilities [region, x, y, z] of who did not see them."""
+
+
+SHARED = ("known", "known_fold", "names")
+"""Columns that are not of one case."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,9 @@ class Measured:
     mild_descriptors: np.ndarray
     mild_convolution: np.ndarray
     """The same after the mild change that tolerances are measured with."""
+    radiomics: np.ndarray
+    """[case, feature]"""
+    mild_radiomics: np.ndarray
     thumbnail: np.ndarray
     """uint8 [case, channel, *grid]"""
     outline: np.ndarray
@@ -55,6 +63,14 @@ class Measured:
     """Number of channels that are constant in the head."""
     foreign: np.ndarray
     """Number of voxels with a label value the study does not know."""
+    registered: np.ndarray
+    """[case, known] similarity to the training patients' cases, one laid over the other (`gate.likeness`)."""
+    learned: np.ndarray
+    """[case, known] the same by an encoder that did not see that patient; −inf where that cannot be compared."""
+    known: np.ndarray
+    """[known] the training patients compared with."""
+    known_fold: np.ndarray
+    """[known] the fold whose encoder did not see them."""
     names: np.ndarray
     """[descriptor] names."""
 
@@ -63,8 +79,7 @@ class Measured:
 
     def rows(self, chosen: np.ndarray) -> "Measured":
         """The same table for some cases (indices or a mask)."""
-        shared = {"names": self.names}
-        return Measured(**{k: v[chosen] for k, v in vars(self).items() if k not in shared}, **shared)
+        return Measured(**{k: v if k in SHARED else v[chosen] for k, v in vars(self).items()})
 
     def by_group(self, region: int) -> np.ndarray:
         """Mean Dice in a region per patient or donor, undefined ones left out."""
@@ -73,7 +88,7 @@ class Measured:
         return np.array([values[known & (self.group == group)].mean() for group in np.unique(self.group[known])])
 
     def space(self, name: str) -> np.ndarray:
-        """[case, feature] of the space `descriptors` or `convolution`."""
+        """[case, feature] of a space of `samples.SPACES`, or of one after the mild change."""
         return np.asarray(getattr(self, name))
 
     def write(self, path: Path) -> None:
@@ -106,7 +121,11 @@ def measure(
     head, lesion = head_of(image), label > 0
     views = [image] if change else [image, mild(image)]
     described = [describe(view, label, regions, case.geometry.spacing_mm, store.channels) for view in views]
-    values = [[np.nan if value is None else value for value in found.values()] for found in described]
+    textures = [radiomics.describe(view, label, store.channels) for view in views]
+    values, textured = (
+        np.array([[np.nan if value is None else value for value in found.values()] for found in part], float)
+        for part in (described, textures)
+    )
     truth = to_regions(label, regions)
     found = predict(image, case.people) > 0.5 if predict else [None] * len(truth)
     overlap = [None if p is None else dice(p, t) for p, t in zip(found, truth, strict=True)]
@@ -118,10 +137,12 @@ def measure(
         split=np.array([case.split]),
         content=np.array([case.content]),
         attributes=np.array([json.dumps(dict(case.attributes), sort_keys=True)]),
-        descriptors=np.array(values[:1], float),
+        descriptors=values[:1],
         convolution=embedded,
-        mild_descriptors=np.array(values[-1:], float),
+        mild_descriptors=values[-1:],
         mild_convolution=space.embed(views[-1])[None] if not change else embedded,
+        radiomics=textured[:1],
+        mild_radiomics=textured[-1:],
         thumbnail=thumbnail(image)[None],
         outline=outline(label, image)[None],
         shape=np.zeros((1, *SHAPE_GRID), np.uint8) if shape is None else shape[None],
@@ -129,11 +150,15 @@ def measure(
         inside=np.array([(lesion & head).sum() / lesion.sum() if lesion.any() else np.nan]),
         constant=np.array([sum(float(np.ptp(channel[head])) == 0 for channel in image) if head.any() else len(image)]),
         foreign=np.array([int((lesion & ~truth.any(axis=0)).sum())]),
+        registered=np.zeros((1, 0), np.float32),
+        learned=np.zeros((1, 0), np.float32),
+        known=np.zeros(0, str),
+        known_fold=np.zeros(0, int),
         names=np.array(list(described[0])),
     )
 
 
 def stack(tables: Sequence[Measured]) -> Measured:
     """Several tables as one, in order."""
-    whole = {k: np.concatenate([vars(t)[k] for t in tables]) for k in vars(tables[0]) if k != "names"}
-    return Measured(**whole, names=tables[0].names)
+    first = vars(tables[0])
+    return Measured(**{k: v if k in SHARED else np.concatenate([vars(t)[k] for t in tables]) for k, v in first.items()})

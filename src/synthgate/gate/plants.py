@@ -7,19 +7,21 @@ a tolerance.
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from synthgate.features import degrade, manipulate
-from synthgate.gate.measured import Change, Measured
+from synthgate.gate.measured import Change, Measured, stack
 from synthgate.gate.verdict import Axis, Decision
 
 MOST = 24
 """Unseen patients that a defect of pixels is planted in."""
 COPIES = 5
 """Copies among the cases of a batch of copies, and broken ones among the cases of a broken batch."""
+COPIED = 12
+"""Training patients copied, to measure how many of them are found."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,12 @@ def _changed(
     rng = np.random.default_rng([seed, int(label.sum()), int((image > 0).sum())])
     if kind in degrade.DEGRADES:
         return degrade.DEGRADES[kind](image, label, severity, rng)
-    turned = {"rotated_copies": functools.partial(manipulate.rotated, degrees=severity)}.get(kind, manipulate.mirrored)
-    found = turned(manipulate.Pixels(image, label), rng)
+    changes: Mapping[str, manipulate.Manipulation] = {
+        "mirrored_copies": manipulate.mirrored,
+        "shifted_copies": functools.partial(manipulate.shifted, share=severity),
+        "rotated_copies": functools.partial(manipulate.rotated, degrees=severity),
+    }
+    found = changes[kind](manipulate.Pixels(image, label), rng)
     return found.image, found.label
 
 
@@ -75,10 +81,11 @@ TO_MEASURE: tuple[ImagePlant, ...] = (
     *_graded("wrong_labels", "agreement", (0.15, 0.3), 0.3),
     ImagePlant("swapped_channels", "drift", 1),
     ImagePlant("upside_down", "drift", 1),
-    ImagePlant("mirrored_copies", "privacy", 1, of="train", most=COPIES),
-    ImagePlant("rotated_copies", "privacy", 5, of="train", most=COPIES),
+    ImagePlant("mirrored_copies", "privacy", 1, of="train", most=COPIED),
+    ImagePlant("shifted_copies", "privacy", 0.05, of="train", most=COPIED),
+    ImagePlant("rotated_copies", "privacy", 5, of="train", most=COPIED),
 )
-"""Defects of pixels; noise in grey levels, blur and dilation in pixels, rotation in degrees."""
+"""Defects of pixels; noise in grey levels, blur and dilation in pixels, shifts in widths, rotation in degrees."""
 
 Plan = Callable[[Measured, Measured], Measured | None]
 """(training patients, unseen patients as a batch) → the spoiled batch; None where the patients at hand allow none."""
@@ -92,12 +99,7 @@ def some_are(copies: Measured, unseen: Measured) -> Measured:
         copies.rows(np.arange(count)), case=there.case, group=there.group, people=there.people,
         content=there.content, split=there.split,
     )  # fmt: skip
-    return _both(again, unseen.rows(np.arange(count, len(unseen))))
-
-
-def _both(first: Measured, second: Measured) -> Measured:
-    columns = {k: np.concatenate([v, vars(second)[k]]) for k, v in vars(first).items() if k != "names"}
-    return Measured(**columns, names=first.names)
+    return stack([again, unseen.rows(np.arange(count, len(unseen)))])
 
 
 def collapsed(train: Measured, unseen: Measured) -> Measured | None:
@@ -139,7 +141,7 @@ def exact_copies(train: Measured, unseen: Measured) -> Measured | None:
 
 def one_copy(train: Measured, unseen: Measured) -> Measured | None:
     """A single training patient, who is to be found by name and left out."""
-    return _both(some_are(train, unseen).rows(np.arange(1)), unseen.rows(np.arange(1, len(unseen))))
+    return stack([some_are(train, unseen).rows(np.arange(1)), unseen.rows(np.arange(1, len(unseen)))])
 
 
 def undeclared_shapes(train: Measured, unseen: Measured) -> Measured | None:

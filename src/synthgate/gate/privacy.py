@@ -1,171 +1,140 @@
 """Privacy: is a patient in it? Copies of images and of anatomies, case by case, against the whole training set."""
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synthgate.features.thumbnails import fingerprint
+from synthgate.gate.copies import CLOSEST, Search, Suspects, sensitivity
+from synthgate.gate.likeness import prints
 from synthgate.gate.measured import Measured
 from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Finding, Outcome, Weight
+from synthgate.stats.membership import authenticity, membership, smallest_leak
 from synthgate.stats.neighbours import distance_ratios, nearest_two
 from synthgate.stats.tails import tail_limit
 
 REJECTS: Weight = "rejects"
-KNOTS = 6
-"""Of the random curve that hides an image's contrast and keeps its anatomy."""
-NOTICED = 0.95
-"""Share of training patients an exact copy of whom must lie beyond the limit; else the limit can tell nothing."""
-CLOSEST = 1 - 1e-6
-"""Similarities are cut here, so that an exact copy has a finite margin."""
+DRAWS = 999
+"""Of the control of membership inference."""
 
 
 def judge(trial: Trial) -> list[Finding]:
-    """Findings on image copies, on the nearest-neighbour distance ratio (informs), and on undeclared anatomies."""
-    batch, reference, params, train, unseen = trial.batch, trial.reference, trial.params, trial.train, trial.unseen
-    rate = params.error_privacy / 2 / max(len(batch), 1)  # images and anatomies share the budget
-    right = prints(train)
-    alike = {"batch": similarities(prints(batch), right), "unseen_patients": similarities(prints(unseen), right)}
-    among = similarities(right, right)
-    usual = _usual(among, train)
-    nobody = np.full(len(train), "")
-    copied = margins(among, nobody, train, usual)[0]
-    patients = [
-        margins(alike["unseen_patients"], unseen.group, train, usual)[0],
-        margins(among, train.group, train, usual)[0],
-    ]
-    apart = [np.concatenate(patients)]
-    limits = {"undeclared": _limit(apart, copied, rate)}
-    if any(batch.people):
-        drawn = prints(rendered(train, np.random.default_rng([params.seed, 4])))
-        apart.append(margins(similarities(drawn, right), nobody, train, usual)[0])
-        limits["declared"] = _limit(apart, copied, rate)
+    """Findings on copies and undeclared anatomies; smallest leak, nearness and membership inform."""
+    batch, reference, rate = trial.batch, trial.reference, _rate(trial)
+    search = Search(reference, trial.rendered)
     return [
-        _copies(batch, train, alike["batch"], limits, usual, len(reference), rate),
-        *_ratios(alike, unseen, train),
+        _copies(batch, search.suspects(batch, rate), len(reference), rate),
+        _leak(batch, search, trial.copied, rate),
+        *_nearness(trial, search),
+        _membership(trial),
         _anatomies(batch, reference, rate),
     ]
 
 
-def prints(table: Measured) -> np.ndarray:
-    """Fingerprints of all cases, float32 [case, channel, *grid]."""
-    shape = table.thumbnail.shape
-    return np.array([fingerprint(small) for small in table.thumbnail], np.float32).reshape(shape)
+def suspects(trial: Trial) -> Suspects:
+    """What the search for copies says of every case of the batch."""
+    return Search(trial.reference, trial.rendered).suspects(trial.batch, _rate(trial))
 
 
-def similarities(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """[row, other] of two tables' prints: mean correlation over channels, the better of as it is and mirrored."""
-    views = [_flat(view) @ _flat(right).T for view in (left, left[:, :, ::-1])]
-    return np.maximum(*views).astype(float) / left.shape[1]
+def _rate(trial: Trial) -> float:
+    """False positives per case; images and anatomies share the budget."""
+    return trial.params.error_privacy / 2 / max(len(trial.batch), 1)
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 
-def margins(
-    alike: np.ndarray, own: np.ndarray, train: Measured, usual: float = -math.inf
-) -> tuple[np.ndarray, np.ndarray]:
-    """Per row: atanh(similarity to the nearest training patient) − atanh(to the nearest *other* one), and that case.
-
-    `alike` is [row, training patient]; `own` [row] are the patients to leave out of a row's search. The other one
-    counts as at least `usual`: to be far from everybody else makes nobody a copy. NaN where there are fewer than two
-    training patients.
-    """
-    first, second, index = _nearest(alike, own, train)
-    return first - np.maximum(second, usual), index
-
-
-def _nearest(alike: np.ndarray, own: np.ndarray, train: Measured) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per row: atanh of the similarity to the nearest training patient and to the nearest other one; the nearest."""
-    near = nearest_two(-np.clip(alike, -CLOSEST, CLOSEST), own, train.group)
-    first, second = (
-        np.where(np.isfinite(d), np.arctanh(-np.where(np.isfinite(d), d, 0)), np.nan) for d in (near.first, near.second)
-    )
-    return first, second, near.first_index
-
-
-def _usual(among: np.ndarray, train: Measured) -> float:
-    """The median training patient's similarity (atanh) to their second-nearest; −inf where there is none."""
-    second = _nearest(among, train.group, train)[1]
-    known = second[np.isfinite(second)]
-    return float(np.median(known)) if len(known) else -math.inf
-
-
-def rendered(train: Measured, rng: np.random.Generator) -> Measured:
-    """The training anatomies in random contrasts: what a batch that honestly declares its donors may look like.
-
-    Each channel's intensities go through a random piecewise linear curve.
-    """
-    knots = np.linspace(0, 255, KNOTS)
-    images = np.empty_like(train.thumbnail)
-    for row, small in enumerate(train.thumbnail):
-        for channel, values in enumerate(small):
-            curve = np.interp(np.arange(256), knots, rng.uniform(1, 255, KNOTS))
-            images[row, channel] = np.where(small.max(axis=0) > 0, curve.astype(np.uint8)[values], 0)
-    return dataclasses.replace(train, thumbnail=images)
-
-
-def _limit(known: Sequence[np.ndarray], copied: np.ndarray, rate: float) -> float | None:
-    """The highest tail limit of margins without a copy: of patients, and of declared anatomies where there are any.
-
-    None where one is undefined, or where exact copies of the training patients (`copied`) would not lie beyond it.
-    """
-    limits = [tail_limit(values[np.isfinite(values)], rate) for values in known]
-    highest = max((value for value in limits if value is not None), default=0.0)
-    return None if None in limits or (copied > highest).mean() < NOTICED else highest
-
-
-def _copies(
-    batch: Measured,
-    train: Measured,
-    alike: np.ndarray,
-    limits: Mapping[str, float | None],
-    usual: float,
-    known: int,
-    rate: float,
-) -> Finding:
-    # nobody is left out of the search for a batch: a copy of a declared donor is a copy
-    found, nearest = margins(alike, np.full(len(batch), ""), train, usual)
-    if None in limits.values() or not np.isfinite(found).all():
+def _copies(batch: Measured, found: Suspects, known: int, rate: float) -> Finding:
+    hits, blind = np.flatnonzero(found.called), np.flatnonzero(found.undefined)
+    margin, limit, nearest = found.worst()
+    if len(blind) == len(batch):
         told = "Too few real patients, or too alike, to tell a copy from a likeness."
         return Finding("privacy", "image_copies", "undefined", "thins", told)
-    theirs = [train.group[n] in people.split(";") for n, people in zip(nearest, batch.people, strict=True)]
-    limit = np.array([limits["declared" if declared else "undeclared"] for declared in theirs], float)
-    hits = np.flatnonzero(found > limit)
-    named = [f"{batch.case[i]} (nearest patient {train.group[nearest[i]]})" for i in hits]
-    told = (
-        f"{len(hits)} of {len(batch)} images are as near to one patient as a copy would be: {', '.join(named[:5])}."
-        if len(hits)
-        else "No image is nearer to one patient than unseen patients are."
-    )
+    outcome: Outcome = "passed"
+    told = "No image is nearer to one patient than unseen patients are."
+    if len(blind):
+        outcome = "undefined"
+        told = f"{len(blind)} of {len(batch)} images show nothing that could be compared: {_named(batch.case[blind])}."
+    if len(hits):
+        outcome = "failed"
+        names = [f"{batch.case[i]} (nearest patient {nearest[i]})" for i in hits]
+        told = f"{len(hits)} of {len(batch)} images are as near to one patient as a copy would be: {_named(names)}."
     origin = (
-        f"margin of {known} development patients to their nearest training patient; where the nearest is a declared "
-        f"donor, also of training anatomies in random contrast to theirs; exponential tail extrapolated to a "
-        f"false-positive rate of {rate:.1e} a case"
+        f"margins of {known} development patients to their nearest training patient, registered, blended and learned; "
+        f"where the nearest is a declared donor, also of training anatomies in random contrast to theirs; exponential "
+        f"tail extrapolated to a false-positive rate of {rate:.1e} a case"
     )
-    worst = int((found - limit).argmax())
-    outcome: Outcome = "failed" if len(hits) else "passed"
-    return Finding(
-        "privacy", "image_copies", outcome, "thins", told, float(found[worst]), None, float(limit[worst]), origin,
-        tuple(str(batch.case[i]) for i in hits),
-    )  # fmt: skip
+    seen = np.flatnonzero(~found.undefined)
+    worst = seen[(margin[seen] - limit[seen]).argmax()]
+    cases = tuple(str(batch.case[i]) for i in sorted({*hits, *blind}))
+    value, bound = float(margin[worst]), float(limit[worst])
+    return Finding("privacy", "image_copies", outcome, "thins", told, value, None, bound, origin, cases)
 
 
-def _ratios(alike: Mapping[str, np.ndarray], unseen: Measured, train: Measured) -> list[Finding]:
-    """NNDR of the batch beside that of unseen patients; informs."""
+def _named(names: object) -> str:
+    return ", ".join(str(name) for name in list(names)[:5])  # type: ignore[call-overload]
+
+
+def _leak(batch: Measured, search: Search, copied: Measured | None, rate: float) -> Finding:
+    """How much could have leaked without being noticed; informs."""
+    share = None if copied is None else sensitivity(search, copied, rate)
+    bound = smallest_leak(len(batch), share)
+    told = "How many copies would have gone unnoticed is not known."
+    if share is not None and bound is None:
+        told = "No planted copy would have been found: a leak of any size would go unnoticed."
+    elif share is not None and bound is not None:
+        told = (
+            f"Of copies mirrored, shifted or turned by 5° {share:.0%} are found, so that a leak of less than "
+            f"{bound:.1%} of the batch may have gone unnoticed."
+        )
+    outcome: Outcome = "undefined" if bound is None else "passed"
+    origin = "3 / (cases × sensitivity), at 95 %"
+    return Finding("privacy", "smallest_leak", outcome, "informs", told, bound, None, None, origin)
+
+
+def _nearness(trial: Trial, search: Search) -> list[Finding]:
+    """Nearest-neighbour distance ratio and authenticity, beside those of unseen patients; they inform."""
+    train, who = trial.train, trial.reference.known[search.columns]
+    among = 1 - train.registered[:, search.columns]
     out = []
-    for name, values in alike.items():
-        own = unseen.group if name == "unseen_patients" else np.full(len(values), "")
-        found = distance_ratios(nearest_two(1 - values, own, train.group))
-        value = None if found is None else float(np.median(found))
-        shown = "undefined" if value is None else f"{value:.3f}"
-        told = f"Nearest-neighbour distance ratio of {name.replace('_', ' ')}: median {shown}."
-        outcome: Outcome = "undefined" if value is None else "passed"
-        out.append(Finding("privacy", f"nndr_{name}", outcome, "informs", told, value))
+    for name, table in (("batch", trial.batch), ("unseen_patients", trial.unseen)):
+        apart = 1 - table.registered[:, search.columns].astype(float)
+        ratios = distance_ratios(nearest_two(apart, np.full(len(table), ""), who))
+        words = name.replace("_", " ")
+        told = f"Nearest-neighbour distance ratio of {words}: median"
+        out.append(_informs(f"nndr_{name}", None if ratios is None else float(np.median(ratios)), told))
+        told = f"Share of {words} that are farther from their nearest training patient than another is:"
+        share = authenticity(apart, among, who) if np.isfinite(apart).all() else None
+        out.append(_informs(f"authenticity_{name}", share, told))
     return out
+
+
+def _membership(trial: Trial) -> Finding:
+    """Whether training patients are nearer to the batch than unseen ones; informs.
+
+    By fingerprints as they are and mirrored: to lay every patient over every case would cost more than it tells.
+    """
+    ours = _flat(prints(trial.batch))
+    near = []
+    for table in (trial.train, trial.unseen):
+        images = prints(table)
+        views = [_flat(view) @ ours.T for view in (images, images[:, :, ::-1])]
+        near.append(1 - np.maximum(*views).max(axis=1, initial=-1))
+    found = membership(near[0], near[1], DRAWS, np.random.default_rng([trial.params.seed, 5]))
+    if found is None:
+        return _informs("membership", None, "Membership inference:")
+    told = (
+        f"A training patient is nearer to the batch than an unseen one with probability {found.area:.2f}; members "
+        f"against members: {found.control[0]:.2f} to {found.control[1]:.2f}."
+    )
+    return Finding("privacy", "membership", "passed", "informs", told, found.area, None, found.control[1])
+
+
+def _informs(name: str, value: float | None, told: str) -> Finding:
+    outcome: Outcome = "undefined" if value is None else "passed"
+    shown = "undefined" if value is None else f"{value:.3f}"
+    return Finding("privacy", name, outcome, "informs", f"{told} {shown}.", value)
 
 
 def _anatomies(batch: Measured, reference: Measured, rate: float) -> Finding:

@@ -13,10 +13,10 @@ from synthgate.cohort.folder import read_table
 from synthgate.cohort.store import Store
 from synthgate.errors import ArtefactError
 from synthgate.files import read_json, replacing, write_json
-from synthgate.gate import contract, controls, drift, instruments, utility
+from synthgate.gate import contract, controls, drift, instruments, plants, suspects, utility
 from synthgate.gate.instruments import Instruments
 from synthgate.gate.judge import findings_of, judge, unreadable
-from synthgate.gate.measured import Measured
+from synthgate.gate.measured import Measured, stack
 from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Control, Finding, Verdict
 from synthgate.params import StudyRow
@@ -59,6 +59,8 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
         contents={case.content for case in real.cases},
         learned_from=learned_from,
         wish=wish or {},
+        rendered=tools.rendered,
+        copied=stack([tools.planted[plant.name] for plant in plants.TO_MEASURE if plant.axis == "privacy"]),
     )
     findings = findings_of(trial)
     # what must not be trained on is not trained on to see whether it would help
@@ -70,6 +72,7 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
     with replacing(out / "report") as report:
         drift.report(trial, report)
         contract.report(trial, report)
+        suspects.report(trial, report)
     verdict.write(out / "verdict.json")
     return verdict
 
@@ -91,7 +94,7 @@ def _measured(study: str, row: StudyRow, name: str, folder: Path) -> tuple[Store
         table = instruments.measure_all(
             prepared, prepared.cases, row.cohort.regions, tools.space, tools.judge, scratch, "batch"
         )
-    return prepared, tools, table
+    return prepared, tools, tools.likeness(table)
 
 
 def _probed(

@@ -11,7 +11,7 @@ from synthgate.gate.verdict import Outcome
 from synthgate.params import Gate
 from synthgate.stats.nulls import Adjusted, relabelled
 
-SPACES = ("descriptors", "convolution")
+SPACES = ("descriptors", "radiomics", "convolution")
 SHARED = 0.9
 """Of cases that must have a column for it to be compared; patients without a lesion lack some."""
 

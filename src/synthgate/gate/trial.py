@@ -25,9 +25,12 @@ class Trial:
     """Digests of the images of every patient of the study, the hold-out's too."""
     learned_from: tuple[str, ...] = ()
     """Patients on the batch's card; empty for a batch from outside."""
-
     wish: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Attribute → group → share that the batch was to have; attributes without a wish follow the real patients."""
+    rendered: Measured | None = None
+    """Training anatomies in random contrasts: what a declared donor may look like. Needed where donors are declared."""
+    copied: Measured | None = None
+    """Copies of training patients, changed in known ways: they tell how many copies would be found."""
 
     @property
     def train(self) -> Measured:
