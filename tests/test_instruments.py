@@ -6,10 +6,11 @@ from tiny_store import CHANNELS, REGIONS
 from synthgate.files import read_json
 from synthgate.gate import instruments
 from synthgate.learning.regions import dice, to_regions
-from synthgate.params import Calibrate
+from synthgate.params import Calibrate, Encoder
 from synthgate.scratch import Scratch
 
-PARAMS = Calibrate(folds=2, segmenter=tiny_store.segmenter(steps=4), convolution_features=12, seed=0)
+ENCODER = Encoder(steps=2, batch=4, learning_rate=0.003, width=4, temperature=0.1)
+PARAMS = Calibrate(folds=2, segmenter=tiny_store.segmenter(steps=4), convolution_features=12, encoder=ENCODER, seed=0)
 
 
 @pytest.fixture(scope="module")
