@@ -9,7 +9,7 @@ from synthgate.gate.plants import ROW_PLANTS, TO_MEASURE, Plant
 from synthgate.gate.verdict import Control
 
 REFERENCE = reference(images=True)
-UNSEEN = controls._posing(REFERENCE.rows(REFERENCE.split == "validation"))
+UNSEEN = controls.posing(REFERENCE.rows(REFERENCE.split == "validation"))
 TRAIN = REFERENCE.rows(REFERENCE.split == "train")
 SPLITS = dict(zip(REFERENCE.group.tolist(), REFERENCE.split.tolist(), strict=True))
 
