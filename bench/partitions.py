@@ -134,7 +134,7 @@ def judge(settings: Settings, people: Path, folder: Path) -> dict[str, list[Row]
     work = functools.partial(judge_some, settings, people, folder)
     trials.spread(work, missing, settings.workers, "judge", f"times {TOGETHER} partitions")
     rows: dict[str, list[Row]] = {name: [] for name in counts}
-    for (name, first), file in files.items():
+    for (name, _), file in files.items():
         rows[name] += [row for row in read_json(file) if row["partition"] < counts[name]]
     return rows
 

@@ -241,24 +241,32 @@ def over_blocks(blocks: Sequence[Sequence[bool]]) -> Row | None:
 def over_patients(hits: np.ndarray, members: np.ndarray) -> Row:
     """A share over batches that were drawn from the same few patients, with an interval that respects it.
 
-    `hits` bool [batch], `members` bool [batch, patient]. The variance over patients is the infinitesimal jackknife of a
-    statistic of subsamples, (n−1)/n (n/(n−k))² Σ cov(member, hit)², less its Monte Carlo bias (Wager, Athey, JASA 2018,
-    eq. 8 and 9), plus that of drawing finitely many batches. The interval is Clopper and Pearson's with as many
+    `hits` bool [batch], `members` bool [batch, patient]. The variance is that of the patients (`jackknife`, less its
+    Monte Carlo bias) and that of drawing finitely many batches. The interval is Clopper and Pearson's with as many
     independent batches as have this variance (Korn, Graubard 1998). Where no batch is hit, or every one, the variance
     says nothing, and the batches count as independent.
     """
-    hits = np.asarray(hits, float)
+    successes, variance = int(hits.sum()), float(np.var(hits))
     batches, patients = members.shape
-    size, spread_of = float(members.sum(axis=1).mean()), float(hits.var())
-    if spread_of == 0:
-        return share(int(hits.sum()), batches)
-    covariance = (members - members.mean(axis=0)).T @ (hits - hits.mean()) / batches
-    left = patients / (patients - size)
-    variance = (patients - 1) / patients * left**2 * float((covariance**2).sum())
-    # each covariance has the Monte Carlo variance k (n−k)/n² · var(hit)/batches, and there are n of them
-    noise = (patients - 1) / patients * left**2 * size * (patients - size) / patients * spread_of / batches
-    total = max(0.0, variance - noise) + spread_of / batches
-    return share(int(hits.sum()), batches, min(batches, spread_of / total))
+    if variance == 0:
+        return share(successes, batches)
+    size = float(members.sum(axis=1).mean())
+    # each covariance has the Monte Carlo variance k (n−k)/n² · variance/batches, and there are n of them
+    noise = (patients - 1) / (patients - size) * size * variance / batches
+    total = max(0.0, jackknife(np.asarray(hits, float), members) - noise) + variance / batches
+    return share(successes, batches, min(batches, variance / total))
+
+
+def jackknife(values: np.ndarray, members: np.ndarray) -> float:
+    """Variance over patients of the mean of `values` [batch], each a statistic of its `members` [batch, patient].
+
+    The infinitesimal jackknife of subsamples without replacement, (n−1)/n (n/(n−k))² Σ cov(member, value)² for k of n
+    patients (Wager, Athey, JASA 2018, eq. 8).
+    """
+    batches, patients = members.shape
+    covariance = (members - members.mean(axis=0)).T @ (values - values.mean()) / batches
+    left = patients / (patients - float(members.sum(axis=1).mean()))
+    return (patients - 1) / patients * left**2 * float((covariance**2).sum())
 
 
 def percent(found: Mapping[str, Any] | None) -> str:
