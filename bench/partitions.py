@@ -9,7 +9,6 @@ against the others: another institution is real drift, which is to be reported, 
 run continues. Usage: python -m bench.partitions [--study lgg] [--partitions 200] [--workers 2]
 """
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -242,11 +241,7 @@ def markdown(found: Mapping[str, Any], patients: int, size: int) -> str:
 
 def asked(arguments: Sequence[str] | None = None) -> Settings:
     """The settings of a command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for field in dataclasses.fields(Settings):
-        flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=type(field.default), default=field.default, help="default %(default)s")
-    return Settings(**vars(parser.parse_args(arguments)))
+    return trials.asked(Settings, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ run; nothing is written but OUT/proof.json, OUT/proof.md and OUT/.scratch, from 
 Usage: python -m bench.prove [--patients 1000] [--workers 2] [--out reports/bench/proof]
 """
 
-import argparse
 import dataclasses
 import functools
 import sys
@@ -226,11 +225,7 @@ def pool_of(settings: Settings, people: Path) -> Pool:
 
 def asked(arguments: Sequence[str] | None = None) -> Settings:
     """The settings of a command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for field in dataclasses.fields(Settings):
-        flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=type(field.default), default=field.default, help="default %(default)s")
-    return Settings(**vars(parser.parse_args(arguments)))
+    return trials.asked(Settings, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

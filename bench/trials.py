@@ -5,6 +5,7 @@ process needs it opens by itself, and what it draws depends on names and the see
 changes nothing.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import functools
@@ -215,6 +216,15 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def asked(settings: type[Result], about: str, arguments: Sequence[str] | None = None) -> Result:
+    """The dataclass `settings` from a command line: an option per field, named and defaulting like it."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        flag = "--" + field.name.replace("_", "-")
+        parser.add_argument(flag, type=type(field.default), default=field.default, help="default %(default)s")
+    return settings(**vars(parser.parse_args(arguments)))
 
 
 # --- shares and their intervals

@@ -21,8 +21,6 @@ FRESH = numbers(60, 900, "fresh", images=True)
 POOL = Pool(
     12, FRESH, REFERENCE, lambda name: REFERENCE.rows(REFERENCE.split == "train") if "copies" in name else FRESH
 )
-    12, FRESH, REFERENCE, lambda name: REFERENCE.rows(REFERENCE.split == "train") if "copies" in name else FRESH
-)
 SPLITS = dict(zip(REFERENCE.group.tolist(), REFERENCE.split.tolist(), strict=True))
 LINES = defects.catalogue(defects.ALL_MEASURED, POOL.size)
 
