@@ -9,7 +9,7 @@ from synthgate.gate.plants import ROW_PLANTS, TO_MEASURE, Plant
 from synthgate.gate.verdict import Control
 
 REFERENCE = reference(images=True)
-UNSEEN = controls._posing(REFERENCE.rows(REFERENCE.split == "validation"))
+UNSEEN = controls.posing(REFERENCE.rows(REFERENCE.split == "validation"))
 TRAIN = REFERENCE.rows(REFERENCE.split == "train")
 SPLITS = dict(zip(REFERENCE.group.tolist(), REFERENCE.split.tolist(), strict=True))
 
@@ -26,7 +26,9 @@ def spoiled(by):
 def proven():
     planted = {plant.name: spoiled(3.0) for plant in TO_MEASURE if plant.kind == "blur"}
     planted |= {plant.name: spoiled(0.0) for plant in TO_MEASURE if plant.kind == "noise"}
-    found = controls.prove(trial(batch(12, images=True), REFERENCE, split_of=SPLITS), planted)
+    before = trial(batch(12, images=True), REFERENCE, split_of=SPLITS)
+    planted = {name: before.unseen.likened(table) for name, table in planted.items()}
+    found = controls.prove(before, planted)
     return {(c.kind, c.severity): c for c in found}
 
 

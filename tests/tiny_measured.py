@@ -137,16 +137,10 @@ def compared(table: Pictures, real: Pictures) -> Measured:
     return patients(real)[0](table.table)
 
 
-def likened(table: Measured, like: Measured) -> Measured:
-    """A table with another's columns of likeness."""
-    names = ("registered", "learned", "known", "known_fold")
-    return changed(table, **{name: vars(like)[name] for name in names})
-
-
 def trial(table: Measured, real: Measured, intent: str = "realistic", **known: object) -> Trial:
     """A batch before the gate, with what is `known` of it beside; compared with the patients, where it has images."""
     if table.thumbnail.any() or real.thumbnail.any():
         ours, (_, theirs, drawn) = compared(Pictures(table), Pictures(real)), patients(Pictures(real))
-        table, real, known = likened(table, ours), likened(real, theirs), {"rendered": drawn, **known}
+        table, real, known = ours.likened(table), theirs.likened(real), {"rendered": drawn, **known}
     facts = {"params": PARAMS, "regions": REGIONS, "contents": set(real.content.tolist()), **known}
     return Trial(table, real, intent=intent, **facts)  # type: ignore[arg-type]

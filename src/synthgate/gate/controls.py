@@ -5,16 +5,17 @@ and with each planted defect the axis that is right for it must notice.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 import numpy as np
 
 from synthgate.gate import plants
-from synthgate.gate.judge import findings_of
+from synthgate.gate.judge import AXES, findings_of
 from synthgate.gate.measured import Measured
 from synthgate.gate.plants import Plant
 from synthgate.gate.trial import Trial
-from synthgate.gate.verdict import Control, decide
+from synthgate.gate.verdict import Control, Verdict, decide
 from synthgate.progress import tracked
 
 GOOD = Plant("unseen_patients", "contract", 0, expects="limited")
@@ -26,22 +27,23 @@ def prove(trial: Trial, planted: Mapping[str, Measured]) -> tuple[Control, ...]:
 
     `planted` are the measured defects of pixels, by name. What the patients at hand do not allow is left out.
     """
-    train, unseen = trial.train, _posing(trial.unseen)
+    train, unseen = trial.train, posing(trial.unseen)
     if not len(unseen):
         return ()
     batches: list[tuple[Plant, Measured | None]] = [(GOOD, unseen)]
     for plant in plants.TO_MEASURE:
         found = planted.get(plant.name)
         if found is not None:
-            batches.append((plant, plants.some_are(found, unseen) if plant.of == "train" else _posing(found)))
+            batches.append((plant, plants.some_are(found, unseen) if plant.of == "train" else posing(found)))
     batches += [(plant, plan(train, unseen)) for plant, plan in plants.ROW_PLANTS]
     known = [(plant, batch) for plant, batch in batches if batch is not None]
     return tuple(
-        _judged(trial, plant, batch, train) for plant, batch in tracked(known, len(known), "controls", "batches")
+        held_against(plant, verdict_on(trial, plant.name, batch, train))
+        for plant, batch in tracked(known, len(known), "controls", "batches")
     )
 
 
-def _posing(patients: Measured) -> Measured:
+def posing(patients: Measured) -> Measured:
     """Patients as a batch from outside: nobody is named behind them, and they are files of their own."""
     return dataclasses.replace(
         patients,
@@ -52,14 +54,21 @@ def _posing(patients: Measured) -> Measured:
     )
 
 
-def _judged(trial: Trial, plant: Plant, batch: Measured, train: Measured) -> Control:
+def verdict_on(
+    trial: Trial, name: str, batch: Measured, reference: Measured, axes: Sequence[ModuleType] = AXES
+) -> Verdict:
+    """The verdict on a batch of one's own making before the trial's gate: as realistic, in one draw."""
     as_control = dataclasses.replace(
-        trial, batch=batch, reference=train, params=dataclasses.replace(trial.params, draws=1), intent="realistic",
+        trial, batch=batch, reference=reference, params=dataclasses.replace(trial.params, draws=1), intent="realistic",
         learned_from=(), wish={}, rendered=None, copied=None,
     )  # fmt: skip
-    verdict = decide("", plant.name, "realistic", findings_of(as_control), {"cases": len(batch)})
+    return decide("", name, "realistic", findings_of(as_control, axes), {"cases": len(batch)})
+
+
+def held_against(plant: Plant, verdict: Verdict) -> Control:
+    """Whether the verdict on what was planted is right, and was found by the axis that is right for it."""
     by = tuple(sorted({f.axis for f in verdict.findings if f.bad and f.weight != "informs"}))
-    right = verdict.verdict == plant.expects and (plant is GOOD or plant.axis in by)
+    right = verdict.verdict == plant.expects and (plant == GOOD or plant.axis in by)
     return Control(plant.kind, plant.severity, plant.declared, plant.axis, plant.expects, verdict.verdict, by, right)
 
 

@@ -77,9 +77,8 @@ def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, ou
         if not asked:
             found = dataclasses.replace(found, dice=plain.dice)
         # so does the search for copies
-        like = likeness(found) if plant.axis == "privacy" else plain
-        same = {name: vars(like)[name] for name in ("registered", "learned", "known", "known_fold")}
-        dataclasses.replace(found, **same).write(out / CONTROLS / f"{plant.name}.npz")
+        found = likeness(found) if plant.axis == "privacy" else plain.likened(found)
+        found.write(out / CONTROLS / f"{plant.name}.npz")
     return table
 
 

@@ -1,6 +1,7 @@
 """The gate: all axes on one batch, and the verdict."""
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from synthgate.gate.verdict import Control, Finding, Verdict, decide
 AXES = (contract, drift, fidelity, diversity, privacy, agreement, fairness, shortcut)
 
 
-def findings_of(trial: Trial) -> list[Finding]:
-    """What all axes find."""
-    return [well_formed(()), *(finding for axis in AXES for finding in axis.judge(trial))]
+def findings_of(trial: Trial, axes: Sequence[ModuleType] = AXES) -> list[Finding]:
+    """What the axes find, all of them by default."""
+    return [well_formed(()), *(finding for axis in axes for finding in axis.judge(trial))]
 
 
 def judge(

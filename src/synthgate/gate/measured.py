@@ -1,5 +1,6 @@
 """What is measured on every case, once: the table that all axes judge from."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ class Measured:
     def rows(self, chosen: np.ndarray) -> "Measured":
         """The same table for some cases (indices or a mask)."""
         return Measured(**{k: v if k in SHARED else v[chosen] for k, v in vars(self).items()})
+
+    def likened(self, other: "Measured") -> "Measured":
+        """`other`, of the same cases, with how alike these are to the training patients."""
+        names = ("registered", "learned", "known", "known_fold")
+        return dataclasses.replace(other, **{name: vars(self)[name] for name in names})
 
     def by_group(self, region: int) -> np.ndarray:
         """Mean Dice in a region per patient or donor, undefined ones left out."""
