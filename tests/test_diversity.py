@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tiny_measured import batch, changed, reference, trial
 
-from synthgate.gate import diversity
+from synthgate.gate import diversity, samples
 
 REFERENCE = reference()
 BATCH = batch()
@@ -17,7 +17,7 @@ def collapsed(modes, jitter, table=BATCH):
     """The batch's cases around the first few of them."""
     rng = np.random.default_rng(0)
     rows = np.arange(len(table)) % modes
-    parts = {name: getattr(table, name) for name in ("descriptors", "convolution")}
+    parts = {name: getattr(table, name) for name in samples.SPACES}
     return changed(table, **{name: part[rows] + rng.normal(0, jitter, part.shape) for name, part in parts.items()})
 
 

@@ -60,3 +60,15 @@ def test_two_way_covers_where_patients_alone_do_not():
     assert 0.92 <= hit / runs <= 0.995
     assert naive / runs < 0.85
     assert none / runs >= 0.93
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1, 0.5])
+def test_the_smallest_loss_is_shown_in_four_of_five_batches(margin):
+    rng, error = np.random.default_rng(7), 0.02
+    real = rng.normal(0.7, 0.2, 60)
+    smallest = difference(rng.normal(0.7, 0.2, 20), real, 1 - 2 * error).smallest(margin, error)
+    shown = 0
+    for _ in range(400):
+        found = difference(rng.normal(0.7 - smallest, 0.2, 20), rng.normal(0.7, 0.2, 60), 1 - 2 * error)
+        shown += found.mean < -margin and found.high < 0
+    assert shown / 400 == pytest.approx(0.8, abs=0.12)

@@ -75,3 +75,12 @@ def test_false_alarms_stay_in_the_budget_and_a_shift_is_caught():
             refused[kind] += bool((step_down(quantile_distances_under(rows, masks), 0.05).p <= 0.05).any())
     assert refused["null"] <= 8  # 5 % expected; the chance of more than 8 of 60 is below 1 %
     assert refused["shifted"] == 60
+
+
+def test_the_smallest_departure_is_refused_in_four_of_five_batches():
+    rng = np.random.default_rng(6)
+    null = rng.normal(size=(2000, 1))
+    found = step_down(null, 0.05, 0.3)
+    shifted = rng.normal(size=4000) + found.smallest[0]
+    assert (shifted > found.limit[0]).mean() == pytest.approx(0.8, abs=0.03)
+    assert ((null[1:, 0] > found.low[0]) & (null[1:, 0] < found.high[0])).mean() == pytest.approx(0.9, abs=0.01)

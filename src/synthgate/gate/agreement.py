@@ -45,7 +45,10 @@ def _by_model(trial: Trial, index: int, region: str, error: float) -> Finding:
     origin = f"out-of-fold Dice of {len(real)} development patients, margin {margin:g}, and shown to be worse"
     outcome = "failed" if bad else "passed"
     interval = (found.low, found.high)
-    return Finding("agreement", f"dice_{region}", outcome, weight, told, found.mean, interval, -margin, origin)
+    smallest = found.smallest(margin, error)
+    return Finding(
+        "agreement", f"dice_{region}", outcome, weight, told, found.mean, interval, -margin, origin, smallest=smallest
+    )
 
 
 def _by_information(batch: Measured, seed: int, error: float) -> Finding:

@@ -64,6 +64,12 @@ class Search:
         self._copied = _by_family(self.families, self._margins(train)[0])
         self._drawn = None if drawn is None else _by_family(self.families, self._margins(drawn)[0])
 
+    @property
+    def null(self) -> tuple[float, float] | None:
+        """Between these lie nine in ten of the registered margins of patients who were not copied."""
+        values = self._unseen["registered"]
+        return (float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))) if len(values) else None
+
     def suspects(self, batch: Measured, rate: float) -> Suspects:
         """Judge every case at a false-positive rate per case. Nobody is left out: a copy of a declared donor is one."""
         margin, row = self._margins(batch)

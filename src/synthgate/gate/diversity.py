@@ -38,12 +38,12 @@ def judge(trial: Trial) -> list[Finding]:
         results.append(step_down(statistics, params.error_rejecting))
     found = samples.median_of(results)
     out = []
-    for name, value, p, limit in zip(MEASURES, found.value, found.p, found.limit, strict=True):
-        outcome = samples.outcome(p, limit, params.error_rejecting)
+    for index, (name, p) in enumerate(zip(MEASURES, found.p, strict=True)):
+        outcome = samples.outcome(p, found.limit[index], params.error_rejecting)
         told = f"Its variety ({name.replace('_', ' ')}) is {WORDS[outcome]} the real patients' (p {p:.3f})."
         origin = "permutation of patients, step-down maxT over measures and spaces"
-        bound = -float(limit) if np.isfinite(limit) else None
-        out.append(Finding("diversity", name, outcome, "limits", told, -float(value), None, bound, origin))
+        figures = samples.figures(found, index, sign=-1)
+        out.append(Finding("diversity", name, outcome, "limits", told, origin=origin, **figures))
     return [*out, effective, *_coverage(batch, reference, params)]
 
 

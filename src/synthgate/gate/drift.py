@@ -53,12 +53,12 @@ def judge(trial: Trial) -> list[Finding]:
     found = samples.median_of(results)
     origin = f"permutation of patients, step-down maxT over {len(names)} descriptors, plus the effect of {MILD}"
     out = []
-    for column, (name, value, p, limit) in enumerate(zip(names, found.value, found.p, found.limit, strict=True)):
-        outcome = _outcome(ours[:, column], real[:, column], samples.outcome(p, limit, error))
+    for column, (name, p) in enumerate(zip(names, found.p, strict=True)):
+        tested = samples.outcome(p, found.limit[column], error)
+        outcome = _outcome(ours[:, column], real[:, column], tested)
         what = WORDS[outcome]
         sentence = f"Its {name.replace('_', ' ')} {what} that of the real patients (adjusted p {p:.3f})."
-        bound = float(limit) if np.isfinite(limit) else None
-        out.append(Finding("drift", name, outcome, weight, sentence, float(value), None, bound, origin))
+        out.append(Finding("drift", name, outcome, weight, sentence, origin=origin, **samples.figures(found, column)))
     return out
 
 

@@ -71,11 +71,8 @@ def _against_patients(trial: Trial, name: str, ours: np.ndarray, real: np.ndarra
         f"{g or 'unknown'} {(ours == g).mean():.0%} of it, {(real == g).mean():.0%} of them" for g in names
     )
     told = f"By {name} it {'differs from' if outcome == 'failed' else 'is like'} the real patients ({shares})."
-    limit = float(found.limit[0]) if np.isfinite(found.limit[0]) else None
-    return Finding(
-        "fairness", f"shares_{name}", outcome, "limits", told, float(found.value[0]), None, limit,
-        "χ² of shares, permutation of patients",
-    )  # fmt: skip
+    origin = "χ² of shares, permutation of patients"
+    return Finding("fairness", f"shares_{name}", outcome, "limits", told, origin=origin, **samples.figures(found, 0))
 
 
 def _served(trial: Trial, name: str, ours: np.ndarray, real: np.ndarray) -> list[Finding]:
@@ -90,7 +87,8 @@ def _served(trial: Trial, name: str, ours: np.ndarray, real: np.ndarray) -> list
             told = f"{label}: fewer than {FEWEST} donors or patients, not assessed."
             out.append(Finding("fairness", finding, "not_applicable", weight, told))
             continue
-        found = difference(a.by_group(0), b.by_group(0), 1 - 2 * trial.params.error_rejecting / len(names))
+        error = trial.params.error_rejecting / len(names)
+        found = difference(a.by_group(0), b.by_group(0), 1 - 2 * error)
         if found is None:
             told = f"{label}: too few cases with a lesion to compare the judge model's Dice."
             out.append(Finding("fairness", finding, "not_applicable", weight, told))
@@ -100,5 +98,10 @@ def _served(trial: Trial, name: str, ours: np.ndarray, real: np.ndarray) -> list
         outcome: Outcome = "failed" if bad else "passed"
         origin = f"margin {margin:g}, and shown to be worse"
         interval = (found.low, found.high)
-        out.append(Finding("fairness", finding, outcome, weight, told, found.mean, interval, -margin, origin))
+        smallest = found.smallest(margin, error)
+        out.append(
+            Finding(
+                "fairness", finding, outcome, weight, told, found.mean, interval, -margin, origin, smallest=smallest
+            )
+        )
     return out

@@ -28,12 +28,12 @@ def judge(trial: Trial) -> list[Finding]:
         results.append(step_down(statistics, params.error_rejecting, np.array([tolerance for _, tolerance in columns])))
     found = samples.median_of(results)
     out = []
-    for name, value, p, limit in zip(samples.SPACES, found.value, found.p, found.limit, strict=True):
-        outcome = samples.outcome(p, limit, params.error_rejecting)
+    for index, (name, p) in enumerate(zip(samples.SPACES, found.p, strict=True)):
+        outcome = samples.outcome(p, found.limit[index], params.error_rejecting)
         told = f"In the space {name} the batch is {WORDS[outcome]} the real patients (p {p:.3f})."
         origin = f"permutation of patients, step-down maxT over {len(samples.SPACES)} spaces, plus the effect of {MILD}"
-        bound = float(limit) if np.isfinite(limit) else None
-        out.append(Finding("fidelity", f"energy_{name}", outcome, weight, told, float(value), None, bound, origin))
+        figures = samples.figures(found, index)
+        out.append(Finding("fidelity", f"energy_{name}", outcome, weight, told, origin=origin, **figures))
     return out + _informing(trial)
 
 

@@ -23,7 +23,7 @@ def judge(trial: Trial) -> list[Finding]:
     batch, reference, rate = trial.batch, trial.reference, _rate(trial)
     search = Search(reference, trial.rendered)
     return [
-        _copies(batch, search.suspects(batch, rate), len(reference), rate),
+        _copies(batch, search.suspects(batch, rate), search.null, len(reference), rate),
         _leak(batch, search, trial.copied, rate),
         *_nearness(trial, search),
         _membership(trial),
@@ -45,7 +45,7 @@ def _flat(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 
-def _copies(batch: Measured, found: Suspects, known: int, rate: float) -> Finding:
+def _copies(batch: Measured, found: Suspects, null: tuple[float, float] | None, known: int, rate: float) -> Finding:
     hits, blind = np.flatnonzero(found.called), np.flatnonzero(found.undefined)
     margin, limit, nearest = found.worst()
     if len(blind) == len(batch):
@@ -69,7 +69,7 @@ def _copies(batch: Measured, found: Suspects, known: int, rate: float) -> Findin
     worst = seen[(margin[seen] - limit[seen]).argmax()]
     cases = tuple(str(batch.case[i]) for i in sorted({*hits, *blind}))
     value, bound = float(margin[worst]), float(limit[worst])
-    return Finding("privacy", "image_copies", outcome, "thins", told, value, None, bound, origin, cases)
+    return Finding("privacy", "image_copies", outcome, "thins", told, value, None, bound, origin, cases, null)
 
 
 def _named(names: object) -> str:

@@ -13,7 +13,7 @@ from synthgate.cohort.folder import read_table
 from synthgate.cohort.store import Store
 from synthgate.errors import ArtefactError
 from synthgate.files import read_json, replacing, write_json
-from synthgate.gate import contract, controls, drift, instruments, plants, suspects, utility
+from synthgate.gate import contract, controls, drift, instruments, page, plants, suspects, utility
 from synthgate.gate.instruments import Instruments
 from synthgate.gate.judge import findings_of, judge, unreadable
 from synthgate.gate.measured import Measured, stack
@@ -73,6 +73,7 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
         drift.report(trial, report)
         contract.report(trial, report)
         suspects.report(trial, report)
+        page.write(verdict, report)
     verdict.write(out / "verdict.json")
     return verdict
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -12,6 +13,17 @@ from synthgate.params import Gate
 from synthgate.stats.nulls import Adjusted, relabelled
 
 SPACES = ("descriptors", "radiomics", "convolution")
+
+
+class Figures(TypedDict):
+    """The numbers of a finding."""
+
+    value: float
+    limit: float | None
+    null: tuple[float, float]
+    smallest: float | None
+
+
 SHARED = 0.9
 """Of cases that must have a column for it to be compared; patients without a lesion lack some."""
 
@@ -80,6 +92,19 @@ def outcome(p: float, limit: float, error: float) -> Outcome:
     if not np.isfinite(limit):
         return "undefined"
     return "failed" if p <= error else "passed"
+
+
+def figures(found: Adjusted, index: int, sign: float = 1.0) -> Figures:
+    """What a finding tells of one adjusted statistic; `sign` −1 for a value that is bad where it is small."""
+    limit, smallest = float(found.limit[index]), float(found.smallest[index])
+    known = bool(np.isfinite(limit))
+    low, high = sorted((sign * float(found.low[index]), sign * float(found.high[index])))
+    return {
+        "value": sign * float(found.value[index]),
+        "limit": sign * limit if known else None,
+        "null": (low, high),
+        "smallest": smallest if known else None,
+    }
 
 
 def median_of(results: list[Adjusted]) -> Adjusted:

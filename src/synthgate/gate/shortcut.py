@@ -55,13 +55,9 @@ def judge(trial: Trial) -> list[Finding]:
     ):
         outcome = samples.outcome(float(found.p[index]), float(found.limit[index]), error)
         sentence = f"{'Not ' if outcome == 'failed' else ''}{what} (p {found.p[index]:.3f})."
-        limit = float(found.limit[index]) if np.isfinite(found.limit[index]) else None
         origin = "permutation of patients, step-down maxT over both"
-        out.append(
-            Finding(
-                "shortcut", name, outcome, "limits", _capital(sentence), float(found.value[index]), None, limit, origin
-            )
-        )
+        figures = samples.figures(found, index)
+        out.append(Finding("shortcut", name, outcome, "limits", _capital(sentence), origin=origin, **figures))
     known = [value for value in told_apart if value is not None]
     area = float(np.median(known)) if known else None
     outcome_told: Outcome = "undefined" if area is None else "passed"

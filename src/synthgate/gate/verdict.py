@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass as checked
 from synthgate.errors import ArtefactError
 from synthgate.files import read_json, write_json
 
-VERSION = 2
+VERSION = 3
 """Of the gate: a verdict of another version is expired."""
 UNTESTED = 0.25
 """Largest share of a training allowed to a batch whose use has not been tested."""
@@ -47,6 +47,10 @@ class Finding:
     """Where the limit comes from."""
     cases: tuple[str, ...] = ()
     """The cases that failed it, where it is about single cases."""
+    null: tuple[float, float] | None = None
+    """Between these lie nine in ten of its values where nothing is wrong."""
+    smallest: float | None = None
+    """Smallest true departure, in the value's unit, that four in five such batches would have failed by."""
 
     @property
     def bad(self) -> bool:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+POWER = 0.8
+"""Chance of being noticed that makes an effect one that could have been seen."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -14,6 +17,15 @@ class Interval:
     low: float
     high: float
     df: float
+
+    def smallest(self, margin: float, error: float) -> float:
+        """Smallest true loss that would be shown, at this one-sided error, to be one, and to exceed the margin.
+
+        With probability POWER, for an interval of confidence 1 − 2·error.
+        """
+        half = (self.high - self.low) / 2
+        spread = half / float(stats.t.ppf(1 - error, self.df))
+        return max(margin, half) + float(stats.t.ppf(POWER, self.df)) * spread
 
 
 def t_interval(values: np.ndarray, confidence: float) -> Interval | None:

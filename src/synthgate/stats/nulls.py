@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthgate.stats.intervals import POWER
+
 
 def relabelled(
     groups: Sequence[str] | np.ndarray, batch: np.ndarray, permutations: int, rng: np.random.Generator
@@ -35,6 +37,11 @@ class Adjusted:
     """Null quantile plus tolerance: above it the statistic is refused at the error budget."""
     quantile: np.ndarray
     """The statistic's own null quantile at the error budget, unadjusted and without tolerance."""
+    low: np.ndarray
+    high: np.ndarray
+    """Between these lie the middle nine tenths of the null."""
+    smallest: np.ndarray
+    """Smallest true departure that would be refused with probability POWER: what the null leaves below the limit."""
 
 
 def step_down(statistics: np.ndarray, error: float, tolerance: np.ndarray | float = 0.0) -> Adjusted:
@@ -69,4 +76,5 @@ def step_down(statistics: np.ndarray, error: float, tolerance: np.ndarray | floa
         cut[index] = level
         open_ = open_ and observed[index] > level
     limit = np.where(alive, centre + cut * scale + tolerance, np.inf)
-    return Adjusted(statistics[0].copy(), p, limit, np.quantile(statistics[1:], 1 - error, axis=0))
+    quantile, low, high, weak = np.quantile(statistics[1:], [1 - error, 0.05, 0.95, 1 - POWER], axis=0)
+    return Adjusted(statistics[0].copy(), p, limit, quantile, low, high, limit - weak)
