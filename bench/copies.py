@@ -1,140 +1,103 @@
 """How many copies of training patients the search finds, kind by kind, and how many strangers it calls one.
 
-Every development patient of a store is embedded by encoders cross-fitted as `calibrate` does; then training patients
-are manipulated as images, made thumbnails again, and searched for, as a case among 50 that declares nobody. Strangers
-are the patients of another store (`--fresh`: freshly simulated ones, say); without one, only the extrapolated rate is
-known. Prints a table and writes reports/bench/copies.json.
-Usage: python bench/copies.py --build build/brain [--study brain] [--fresh BUILD] [--rate 1e-3] [--repeats 2]
+Training patients of a study whose `calibrate` has run are manipulated as images, made thumbnails again, and searched
+for as cases that declare nobody; a blend is with the next patient. Strangers are measured fresh patients (`--fresh`:
+the folder of pieces that bench/prove.py leaves); without them only the extrapolated rate is known. Prints a table and
+writes OUT/<study>.json. Usage: python -m bench.copies [--study brain] [--fresh FOLDER] [--rate 1e-3] [--repeats 2]
 """
 
-import argparse
 import dataclasses
-import functools
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
-from synthgate import params
-from synthgate.cohort.store import Store, StoredCase
+from bench import trials
+from bench.trials import Court, Row, percent
+from synthgate.cohort.store import StoredCase
+from synthgate.errors import SynthgateError
 from synthgate.features.manipulate import MANIPULATIONS, Pixels, blended
 from synthgate.features.thumbnails import thumbnail
 from synthgate.files import write_json
-from synthgate.gate.copies import Embed, Search, sensitivities
+from synthgate.gate.copies import Search
 from synthgate.gate.measured import Measured
-from synthgate.learning import crossfit, encoder
 from synthgate.progress import tracked
 from synthgate.stats.membership import smallest_leak
 
-OUT = Path("reports/bench/copies.json")
-DEVELOPMENT = ("train", "validation")
 BATCH = 50
+"""Cases of the batch that a copy hides in."""
 
 
-def main() -> int:
-    arguments = parsed()
-    row = params.load().studies[arguments.study].calibrate
-    store = Store.open(arguments.build)
-    cases = store.select(*DEVELOPMENT)
-    table = looks(cases, np.array([thumbnail(store.image(case)) for case in cases]))
-    fold_of = crossfit.assign([case.patient for case in cases], row.folds, row.seed)
-    fold = np.array([fold_of[case.patient] for case in cases])
-    start = time.perf_counter()
-    networks = [encoder.train(table.thumbnail[fold != f], row.encoder, row.seed + f)[0] for f in range(row.folds)]
-    seconds = {"train": time.perf_counter() - start}
-    embed = functools.partial(encoder.embed, networks)
-    table = dataclasses.replace(table, embedding=embed(table.thumbnail), fold=fold)
-    start = time.perf_counter()
-    search = Search(table, embed, row.seed)
-    seconds["null"] = time.perf_counter() - start
-    train = [case for case in cases if case.split == "train"]
-    start = time.perf_counter()
-    search.suspects(
-        dataclasses.replace(search.train.rows(np.arange(BATCH) % len(train)), fold=np.full(BATCH, -1)), 1e-3
-    )
-    seconds[f"batch of {BATCH}"] = time.perf_counter() - start
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for."""
 
-    planted = {}
-    for name in tracked([*MANIPULATIONS, "blended"], len(MANIPULATIONS) + 1, "manipulate", "kinds"):
-        planted[name] = plant(store, train, name, arguments.repeats, embed)
-    found = {rate: sensitivities(search, planted, rate) for rate in (arguments.rate, 1e-4)}
-    print(
-        f"{'manipulation':18} " + " ".join(f"{f'found at {rate:.0e}':>16}" for rate in found) + "  smallest leak of 50"
-    )
-    for name in planted:
-        bound = smallest_leak(BATCH, found[arguments.rate][name])
-        told = " ".join(f"{each[name]:16.1%}" for each in found.values())
-        print(f"{name:18} {told}  {'undefined' if bound is None else f'{bound:.1%}'}")
-    out = {
-        "build": arguments.build.name, "patients": len(cases), "training_patients": len(train), "seconds": seconds,
-        "sensitivity": {f"{rate:g}": each for rate, each in found.items()}, "false": None,
-    }  # fmt: skip
-    if arguments.fresh:
-        out["false"] = strangers(search, arguments.fresh, embed, arguments.rate)
-    print("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
-    write_json(OUT, out)
+    study: str = "brain"
+    fresh: Path = Path()
+    rate: float = 1e-3
+    """False positives per case."""
+    repeats: int = 1
+    """Copies of each training patient, each changed anew."""
+    out: Path = Path("reports/bench/copies")
+
+
+def main(settings: Settings) -> int:
+    court = trials.convene(settings.study)
+    search = Search(court.tools.reference, None)
+    cases = court.store.select("train")
+    found: dict[str, Row] = {}
+    names = [*MANIPULATIONS, "blended"]
+    for name in tracked(names, len(names), "manipulate", "kinds"):
+        copied = court.tools.likeness(planted(court, cases, name, settings.repeats))
+        suspects = search.suspects(copied, settings.rate)
+        suspected, groups = suspects.worst()[2], [group.split(";") for group in copied.group]
+        right = [who in group for who, group in zip(suspected, groups, strict=True)]
+        hits = suspects.called & np.array(right)
+        theirs = [[who in group for who in names] for names, group in zip(suspects.nearest, groups, strict=True)]
+        each = (suspects.margin > suspects.limit) & np.array(theirs)
+        found[name] = trials.share(int(hits.sum()), len(hits)) | {
+            "registered": float(each[:, 0].mean()),
+            "blended": float(each[:, 1].mean()),
+            "learned": float(each[:, 2:].any(axis=1).mean()),
+        }
+    print(f"{'copy':16} {'found, by pseudonym':26} registered blended learned  smallest leak of {BATCH}")
+    for name, row in found.items():
+        bound = smallest_leak(BATCH, row["share"])
+        parts = f"{row['registered']:10.0%} {row['blended']:7.0%} {row['learned']:7.0%}"
+        print(f"{name:16} {percent(row):26} {parts}  {'undefined' if bound is None else f'{bound:.1%}'}")
+    out = {"settings": {k: str(v) for k, v in dataclasses.asdict(settings).items()}, "found": found}
+    if settings.fresh.name:
+        strangers = trials.pieces(settings.fresh)
+        called = search.suspects(dataclasses.replace(strangers, people=np.full(len(strangers), "")), settings.rate)
+        false = trials.share(int(called.called.sum()), len(strangers))
+        print(f"strangers called a copy: {percent(false)} of {len(strangers)} at a nominal {settings.rate:.1e}")
+        out["strangers"] = false
+    write_json(settings.out / f"{settings.study}.json", out)
     return 0
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=Path, default=Path("build/brain"))
-    parser.add_argument("--study", default="brain")
-    parser.add_argument("--fresh", type=Path)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--repeats", type=int, default=1)
-    return parser.parse_args()
-
-
-def plant(store: Store, train: list[StoredCase], name: str, repeats: int, embed: Embed) -> Measured:
-    """Every training patient manipulated, `repeats` times; a blend is with the next one."""
-    images, groups = [], []
+def planted(court: Court, train: list[StoredCase], name: str, repeats: int) -> Measured:
+    """Every training patient manipulated, `repeats` times, under the names of whoever is behind it."""
+    images, groups, rows = [], [], []
     for index, case in enumerate(train):
-        ours = Pixels(store.image(case), store.label(case))
+        ours = Pixels(court.store.image(case), court.store.label(case))
         other = train[(index + 1) % len(train)]
         for repeat in range(repeats):
-            rng = np.random.default_rng([index, repeat])
             if name == "blended":
-                changed = blended(ours, Pixels(store.image(other), store.label(other)))
+                changed = blended(ours, Pixels(court.store.image(other), court.store.label(other)))
             else:
-                changed = MANIPULATIONS[name](ours, rng)
+                changed = MANIPULATIONS[name](ours, np.random.default_rng([index, repeat]))
             images.append(thumbnail(changed.image))
             groups.append(f"{case.patient};{other.patient}" if name == "blended" else case.patient)
-    table = looks([case for case in train for _ in range(repeats)], np.array(images))
-    nobody = np.full(len(table), "")
-    return dataclasses.replace(table, group=np.array(groups), people=nobody, embedding=embed(table.thumbnail))
-
-
-def strangers(search: Search, fresh: Path, embed: Embed, rate: float) -> dict[str, object]:
-    """Cases of another store that are called a copy, with an interval."""
-    store = Store.open(fresh)
-    images = np.array(
-        [thumbnail(store.image(case)) for case in tracked(store.cases, len(store.cases), "fresh", "cases")]
-    )
-    table = looks(store.cases, images)
-    found = search.suspects(dataclasses.replace(table, people=np.full(len(table), ""), embedding=embed(images)), rate)
-    called = int(found.called.sum())
-    interval = stats.binomtest(called, len(table)).proportion_ci()
-    low, high = float(interval.low), float(interval.high)
-    print(f"strangers called a copy: {called} of {len(table)} ({low:.2%} to {high:.2%}) at a nominal {rate:.1e}")
-    return {"cases": len(table), "called": called, "low": low, "high": high, "nominal": rate}
-
-
-def looks(cases: list[StoredCase], images: np.ndarray) -> Measured:
-    """A table of which only what the search looks at is filled."""
-    count = len(cases)
-    none, zero = np.zeros((count, 0)), np.zeros(count)
-    names = np.array([case.patient for case in cases])
-    return Measured(
-        case=np.array([case.case for case in cases]), people=names, group=names,
-        split=np.array([case.split for case in cases]), content=np.array([case.content for case in cases]),
-        descriptors=none, convolution=none, mild_descriptors=none, mild_convolution=none, thumbnail=images,
-        outline=none, shape=none, dice=none, inside=zero, constant=zero, foreign=zero,
-        embedding=np.zeros((count, 0, 2, 0), np.float32), fold=np.full(count, -1), names=np.zeros(0, str),
-    )  # fmt: skip
+            rows.append(case.case)
+    table = trials.of_cases(court.tools.reference, rows)
+    people = np.full(len(table), "")
+    return dataclasses.replace(table, thumbnail=np.array(images), group=np.array(groups), people=people)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main(trials.asked(Settings, __doc__ or "")))
+    except SynthgateError as error:
+        sys.exit(f"copies: {error}")

@@ -1,6 +1,7 @@
 """How alike every case is to every training patient: registered to them, and by the learned, cross-fitted encoder."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,9 +25,21 @@ class Likeness:
     networks: Sequence[nn.Module]
     """One encoder per fold, trained on the patients of the others."""
 
+    @functools.cached_property
+    def _prints(self) -> np.ndarray:
+        return prints(self.train)
+
+    @functools.cached_property
+    def _embedded(self) -> list[np.ndarray]:
+        """Fold by fold [patient of the fold, feature]."""
+        return [
+            encoder.embed(network, self.train.thumbnail[self.fold == fold])[:, 0]
+            for fold, network in enumerate(self.networks)
+        ]
+
     def __call__(self, table: Measured) -> Measured:
         """Compare cases with everybody, be they of a training patient or not: a batch's."""
-        registered = registration.similarities(prints(table), prints(self.train))
+        registered = registration.similarities(prints(table), self._prints)
         return self._filled(table, registered, self._learned(table))
 
     def among(self, table: Measured, fold: np.ndarray) -> Measured:
@@ -36,18 +49,16 @@ class Likeness:
         similarity is −inf between patients of different folds.
         """
         own = np.equal.outer(table.group, self.train.group)
-        registered = np.where(own, 1.0, registration.similarities(prints(table), prints(self.train), own))
+        registered = np.where(own, 1.0, registration.similarities(prints(table), self._prints, own))
         learned = np.where(np.equal.outer(fold, self.fold), np.where(own, 1.0, self._learned(table)), -np.inf)
         return self._filled(table, registered, learned)
 
     def _learned(self, table: Measured) -> np.ndarray:
         out = np.full((len(table), len(self.train)), -np.inf)
-        for fold, network in enumerate(self.networks):
-            theirs = self.fold == fold
-            right = encoder.embed(network, self.train.thumbnail[theirs])[:, 0]
+        for fold, (network, right) in enumerate(zip(self.networks, self._embedded, strict=True)):
             views = encoder.embed(network, table.thumbnail)
-            if len(table) and theirs.any():
-                out[:, theirs] = np.maximum(views[:, 0] @ right.T, views[:, 1] @ right.T)
+            if len(table) and len(right):
+                out[:, self.fold == fold] = np.maximum(views[:, 0] @ right.T, views[:, 1] @ right.T)
         return out
 
     def _filled(self, table: Measured, registered: np.ndarray, learned: np.ndarray) -> Measured:
