@@ -20,7 +20,7 @@ from synthgate.gate.verdict import THINNED
 HARDER = tuple(ImagePlant("rotated_copies", "privacy", d, False, of="train", most=COPIES) for d in (10, 15))
 """What is harder to find than what the gate declares; always measured."""
 STRONGER: Mapping[str, tuple[float, ...]] = {
-    "noise": (16,), "blur": (1.2,), "gamma": (0.5,), "dilated_labels": (4,), "wrong_labels": (0.45,),
+    "noise": (8, 16), "blur": (0.8, 1.2), "gamma": (0.65, 0.5), "dilated_labels": (3, 4), "wrong_labels": (0.45,),
 }  # fmt: skip
 """Severities beyond the declared ones, measured where a kind does not reach `ENOUGH`; other kinds have none."""
 WEAKER_UPWARDS = ("gamma", "rotated_copies", "shifted_copies")
@@ -28,7 +28,7 @@ WEAKER_UPWARDS = ("gamma", "rotated_copies", "shifted_copies")
 ENOUGH = 0.95
 """Share of batches to be noticed."""
 AMONG = (0.1, 0.25, 0.5)
-AMONG_WITH = "noise-8"
+AMONG_WITH = "noise-4"
 SMALL_GONE = (0.5, 0.7)
 
 STATED = (
@@ -86,7 +86,7 @@ def catalogue(measured: Sequence[ImagePlant], size: int) -> dict[str, Line]:
     for count in range(1, COPIES + 1):
         expects = "limited" if count <= few else "rejected"
         lines.append(Line(Plant("exact_copies", "privacy", count, count == COPIES, expects), of_copies(count)))
-    lines += [Line(Plant("noise_8_among_good", "drift", part, False), contaminated(part)) for part in AMONG]
+    lines += [Line(Plant("noise_4_among_good", "drift", part, False), contaminated(part)) for part in AMONG]
     lines += [Line(Plant("large_lesions_only", "drift", part, False), large_only(part)) for part in SMALL_GONE]
     lines += [
         Line(Plant(f"all_of_one_{name}", "fairness", 1, False, "limited"), all_of_one(name)) for name in ("site", "sex")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
 CONTROLS = "controls"
+AT_ONCE = 2
+"""Cases measured at a time: much of it uses a single core."""
 DEVELOPMENT = ("train", "validation")
 
 
@@ -120,10 +123,12 @@ def measure_all(
         measure(store, case, regions, space, predict, change).write(path)
 
     home = scratch.within(f"measured-{what}")
-    pieces = [
-        home.once(f"{case.case}.npz", functools.partial(make, case))
-        for case in tracked(cases, len(cases), f"measure {what}", "cases")
-    ]
+
+    def piece(case: StoredCase) -> Path:
+        return home.once(f"{case.case}.npz", functools.partial(make, case))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        pieces = list(tracked(pool.map(piece, cases), len(cases), f"measure {what}", "cases"))
     return stack([measured.read(piece) for piece in pieces])
 
 
