@@ -17,7 +17,10 @@ from synthgate.gate.measured import Measured, stack
 from synthgate.gate.plants import COPIES, ImagePlant, Plan, Plant
 from synthgate.gate.verdict import THINNED
 
-HARDER = tuple(ImagePlant("rotated_copies", "privacy", d, False, of="train", most=COPIES) for d in (10, 15))
+HARDER = (
+    *(ImagePlant("rotated_copies", "privacy", d, False, of="train", most=COPIES) for d in (10, 15)),
+    ImagePlant("wrong_labels", "agreement", 0.15, False),
+)
 """What is harder to find than what the gate declares; always measured."""
 STRONGER: Mapping[str, tuple[float, ...]] = {
     "noise": (8, 16), "blur": (0.8, 1.2), "gamma": (0.65, 0.5), "dilated_labels": (3, 4), "wrong_labels": (0.45,),
