@@ -6,7 +6,7 @@ from tiny_measured import PARAMS, batch, changed, reference, trial
 
 from synthgate.gate.individuality import individuality
 from synthgate.gate.judge import judge, unreadable
-from synthgate.gate.measured import stack
+from synthgate.gate.measured import SHARED, stack
 from synthgate.gate.verdict import Axis
 
 REFERENCE = reference(images=True)
@@ -63,6 +63,36 @@ def test_one_case_is_rejected_with_reasons_and_without_a_crash():
     verdict = judged(BATCH.rows(np.arange(1)))
     assert (verdict.verdict, verdict.proportion) == ("rejected", 0)
     assert not any(f.outcome == "passed" for f in verdict.findings if f.axis in ("drift", "agreement"))
+
+
+def degenerate(kind):
+    if kind == "identical cases":
+        there = {k: v if k in SHARED else np.repeat(v[:1], len(v), axis=0) for k, v in vars(BATCH).items()}
+        return changed(BATCH, **(there | {"case": BATCH.case, "content": BATCH.content}))
+    if kind == "fewer cases than neighbours":
+        return BATCH.rows(np.arange(2))
+    if kind == "no lesion anywhere":
+        lesion = np.isin(BATCH.names, ["WT_share", "lesion_x", "t1_contrast"])
+        return changed(
+            BATCH, descriptors=np.where(lesion, np.nan, BATCH.descriptors), dice=BATCH.dice * np.nan,
+            inside=BATCH.inside * np.nan, outline=BATCH.outline * 0, shape=BATCH.shape * 0,
+        )  # fmt: skip
+    constant = np.where(BATCH.thumbnail > 0, 90, 0).astype(np.uint8)
+    return changed(
+        BATCH, thumbnail=constant, constant=BATCH.constant + 2, convolution=BATCH.convolution * 0,
+        radiomics=BATCH.radiomics * np.nan, descriptors=BATCH.descriptors * 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("intent", ["realistic", "training-only"])
+@pytest.mark.parametrize(
+    "kind", ["identical cases", "fewer cases than neighbours", "no lesion anywhere", "constant images"]
+)
+def test_degenerate_batches_never_pass_and_never_crash(kind, intent):
+    verdict = judged(degenerate(kind), intent)
+    assert (verdict.verdict, verdict.proportion) == ("rejected", 0), verdict.reasons
+    numbers = [n for f in verdict.findings for n in (f.value, f.limit, f.smallest, *(f.null or ())) if n is not None]
+    assert np.isfinite(numbers).all()
 
 
 def test_faults_of_files_reject():

@@ -164,3 +164,15 @@ def test_suspects_are_shown_beside_the_patient_and_nobody_else_is(tmp_path):
     assert not any(f"<td>{name}</td>" in page for name in (BATCH.case[3], TRAIN.group[8]))
     suspects.report(trial(BATCH, REFERENCE), tmp_path)
     assert "No case was taken for a copy" in (tmp_path / suspects.NAME).read_text()
+
+
+def test_randomised_new_anatomies_are_no_copies_and_their_reuse_is_reported():
+    # other contrasts of the declared donors' heads, each donor twice
+    drawn = copies.rendered(TRAIN.thumbnail[np.arange(12) % 6], np.random.default_rng(31))
+    people = np.array([f"{TRAIN.group[i % 6]};{TRAIN.group[20]}" for i in range(12)])
+    found = judged(changed(BATCH, thumbnail=drawn, people=people))
+    assert found["image_copies"].outcome == "passed"
+    reuse = found["anatomy_reuse"]
+    assert reuse.weight == "informs" and reuse.value == pytest.approx(12 / 7)
+    assert f"in 12 cases, from {TRAIN.group[20]}" in reuse.sentence
+    assert judged(changed(BATCH, people=np.full(12, "")))["anatomy_reuse"].outcome == "not_provided"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -29,6 +30,7 @@ def judge(trial: Trial) -> list[Finding]:
         *_nearness(trial, search),
         _membership(trial),
         _anatomies(batch, reference, rate),
+        _reuse(batch),
     ]
 
 
@@ -168,6 +170,22 @@ def _anatomies(batch: Measured, reference: Measured, rate: float) -> Finding:
     origin = f"overlap of {len(real)} real lesions with the most alike one of another patient, tail extrapolated"
     cases = tuple(str(ours.case[i]) for i in hits)
     return Finding("privacy", name, "failed" if cases else "passed", weight, told, value, None, limit, origin, cases)
+
+
+def _reuse(batch: Measured) -> Finding:
+    """How often the anatomies of few patients serve for many cases; informs, for reuse is no copy of an image."""
+    name = "anatomy_reuse"
+    if not any(batch.people):
+        told = "It names no donors, so nothing can be said about how often they are used."
+        return Finding("privacy", name, "not_provided", "informs", told)
+    behind = [people.split(";") for people in batch.people if people]
+    used = Counter(who for people in behind for who in set(people))
+    most, times = used.most_common(1)[0]
+    told = (
+        f"The anatomies of {len(behind)} cases come from {len(used)} patients; most often, in {times} cases,"
+        f" from {most}. They can be traced to their donors: the batch is for internal use."
+    )
+    return Finding("privacy", name, "passed", "informs", told, len(behind) / len(used))
 
 
 def _shape_overlaps(rows: Measured, others: Measured) -> np.ndarray:
