@@ -27,7 +27,10 @@ RULES = {
 
 def main(study: str = "brain") -> int:
     row = params.load().studies[study]
-    table = measured.read(places.judges(study) / "measured.npz")
+    if not (path := places.judges(study) / "measured.npz").is_file():
+        print(f"bench/agreement.py: {path} is missing; run `dvc repro calibrate@{study}` first", file=sys.stderr)
+        return 1
+    table = measured.read(path)
     confidence = 1 - row.gate.error_rejecting / len(row.cohort.regions)
     rng = np.random.default_rng(0)
     out = []

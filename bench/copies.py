@@ -1,9 +1,9 @@
 """How many copies of training patients the search finds, kind by kind, and how many strangers it calls one.
 
 Training patients of a study whose `calibrate` has run are manipulated as images, made thumbnails again, and searched
-for as cases that declare nobody; a blend is with the next patient. Strangers are measured fresh patients (`--fresh`:
-the folder of pieces that bench/prove.py leaves); without them only the extrapolated rate is known. Prints a table and
-writes OUT/<study>.json. Usage: python -m bench.copies [--study brain] [--fresh FOLDER] [--rate 1e-3] [--repeats 2]
+for as cases that declare nobody; a blend is with the next patient. How many strangers are called a copy at the same
+rate is told by bench/prove.py. Prints a table and writes OUT/<study>.json.
+Usage: python -m bench.copies [--study brain] [--rate 1e-3] [--repeats 2]
 """
 
 import dataclasses
@@ -34,7 +34,6 @@ class Settings:
     """What is asked for."""
 
     study: str = "brain"
-    fresh: Path = Path()
     rate: float = 1e-3
     """False positives per case."""
     repeats: int = 1
@@ -67,12 +66,6 @@ def main(settings: Settings) -> int:
         parts = f"{row['registered']:10.0%} {row['blended']:7.0%} {row['learned']:7.0%}"
         print(f"{name:16} {percent(row):26} {parts}  {'undefined' if bound is None else f'{bound:.1%}'}")
     out = {"settings": {k: str(v) for k, v in dataclasses.asdict(settings).items()}, "found": found}
-    if settings.fresh.name:
-        strangers = trials.pieces(settings.fresh)
-        called = search.suspects(dataclasses.replace(strangers, people=np.full(len(strangers), "")), settings.rate)
-        false = trials.share(int(called.called.sum()), len(strangers))
-        print(f"strangers called a copy: {percent(false)} of {len(strangers)} at a nominal {settings.rate:.1e}")
-        out["strangers"] = false
     write_json(settings.out / f"{settings.study}.json", out)
     return 0
 

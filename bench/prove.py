@@ -26,6 +26,7 @@ from synthgate.cohort.store import Entry, Store
 from synthgate.errors import CohortError, ParamsError, SynthgateError
 from synthgate.files import digest_all, read_json, replacing, write_json, write_text
 from synthgate.gate import controls, measured, plants
+from synthgate.gate.copies import Search
 from synthgate.gate.measured import Measured
 from synthgate.gate.plants import COPIES, ImagePlant
 from synthgate.scratch import Scratch
@@ -36,6 +37,8 @@ TOGETHER = 5
 """Batches a piece."""
 COPY_BATCHES = 20
 """Batches of copies without a copy in common that are to be had."""
+RATES = (1e-2, 1e-3, 1e-4)
+"""False positives per case that the search for copies is asked for."""
 UNSEEN, REDRAWN = "unseen_patients", "unseen_patients_and_reference"
 
 
@@ -80,7 +83,9 @@ def main(settings: Settings) -> int:
         chosen = dataclasses.asdict(dataclasses.replace(settings, workers=0, batches=0, defect_batches=0))
         with Scratch.opened("batches", code | chosen, rooms=("gate", "stats", "features"), root=root) as judged:
             rows = prove(settings, people.path, judged.path)
+        strangers = trials.pieces(people.path / PLAIN, settings.patients)
     found = report.summary(rows, settings.blocks, settings.size)
+    found["strangers"] = called_copies(strangers, court.tools.reference)
     write_json(out / "proof.json", {"settings": report.plain(dataclasses.asdict(settings))} | found)
     write_text(out / "proof.md", report.markdown(found, settings.patients, settings.size))
     print(f"written: {out / 'proof.json'}, {out / 'proof.md'}")
@@ -97,6 +102,15 @@ def prove(settings: Settings, people: Path, judged: Path) -> dict[str, list[Row]
         measure(settings, people, further)
         rows |= judge(settings, people, judged, {plant.name: settings.defect_batches for plant in further}, further)
     return rows
+
+
+def called_copies(strangers: Measured, reference: Measured) -> dict[str, Row]:
+    """Rate of false positives per case that the search for copies is asked for → share of strangers it calls one."""
+    search = Search(reference, None)
+    strangers = controls.posing(strangers)
+    return {
+        f"{rate:g}": trials.share(int(search.suspects(strangers, rate).called.sum()), len(strangers)) for rate in RATES
+    }
 
 
 def names_of(settings: Settings, planted: Sequence[ImagePlant]) -> dict[str, int]:

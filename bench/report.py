@@ -85,6 +85,10 @@ def markdown(found: Mapping[str, Any], patients: int, size: int) -> str:
                 (told(kind), axis, *(percent(shares[weight]) for weight in WEIGHTS))
                 for kind, one in found["unseen"].items() for axis, shares in one["axes"].items()
             ]),
+            "## Strangers called a copy\n",
+            trials.table(("asked for, per case", "called"), [
+                (rate, f"{percent(one)} of {one['of']}") for rate, one in found["strangers"].items()
+            ]),
             "## Global defects at the severities they are to be noticed at\n",
             trials.table(HEAD, [line(row) for row in stated]),
             "## Every severity, from the least noticeable on\n",

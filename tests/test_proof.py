@@ -124,7 +124,7 @@ def test_the_report_tells_shares_and_the_first_severity_that_is_noticed():
     rows = {f"{prove.UNSEEN}:{part}": [made_up(part == 0 and i == 0) for i in range(10)] for part in range(2)}
     rows |= {"gamma-0.9": [made_up(i < 5) for i in range(20)], "gamma-0.8": [made_up(True)] * 20,
              "gamma-0.65": [made_up(True)] * 20, "one_site-1": []}  # fmt: skip
-    found = report.summary(rows, 2, 24)
+    found = report.summary(rows, 2, 24) | {"strangers": {"0.001": trials.share(1, 1000)}}
     assert found["unseen"][prove.UNSEEN]["refused"]["share"] == pytest.approx(0.05)
     assert found["unseen"][prove.UNSEEN]["axes"]["drift"]["rejects"]["share"] == pytest.approx(0.05)
     assert found["defects"]["gamma-0.9"]["right"]["share"] == 0.25 and "one_site-1" not in found["defects"]
