@@ -112,7 +112,7 @@ def measure(
     change = plant.change(court.row.calibrate.seed + repeat) if plant else None
     with tempfile.TemporaryDirectory() as beside, quiet():
         found = instruments.measure_all(
-            store, cases, court.row.cohort.regions, court.tools.space, asked, Scratch(Path(beside)), "cases", change
+            store, cases, court.row.cohort.regions, court.tools.spaces, asked, Scratch(Path(beside)), "cases", change
         )
     if plant is None or plain is None:
         return court.tools.likeness(found)

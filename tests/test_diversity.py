@@ -6,7 +6,7 @@ from synthgate.gate import diversity, samples
 
 REFERENCE = reference()
 BATCH = batch()
-VARIETY = diversity.MEASURES
+VARIETY = [f"{m}_{space}" for space in samples.spaces(BATCH) for m in ("vendi", "mean_distance")]
 
 
 def judged(table, real=REFERENCE):
@@ -17,7 +17,7 @@ def collapsed(modes, jitter, table=BATCH):
     """The batch's cases around the first few of them."""
     rng = np.random.default_rng(0)
     rows = np.arange(len(table)) % modes
-    parts = {name: getattr(table, name) for name in samples.SPACES}
+    parts = {name: getattr(table, name) for name in samples.spaces(table)}
     return changed(table, **{name: part[rows] + rng.normal(0, jitter, part.shape) for name, part in parts.items()})
 
 

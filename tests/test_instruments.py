@@ -45,7 +45,7 @@ def test_a_batch_is_measured_as_the_patients_were_whoever_is_behind_it(made, tmp
     people = {"ann": "synthetic", "bob": "synthetic"}
     store = tiny_store.make(tmp_path, tiny_store.entries(people, donors=("ann", "someone else")))
     with Scratch.opened("gate", {}, root=tmp_path / "scratch") as scratch:
-        arguments = (store, store.cases, REGIONS, tools.space, tools.judge, scratch, "batch")
+        arguments = (store, store.cases, REGIONS, tools.spaces, tools.judge, scratch, "batch")
         found = instruments.measure_all(*arguments)
         again = instruments.measure_all(*arguments)
     assert found.case.tolist() == ["case-ann", "case-bob"]

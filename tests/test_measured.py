@@ -6,10 +6,10 @@ from tiny_store import CHANNELS, REGIONS
 from synthgate.features.convolution import Convolution
 from synthgate.features.descriptors import describe
 from synthgate.features.mild import mild
-from synthgate.gate.measured import Measured, measure, read, stack
+from synthgate.gate.measured import Measured, Spaces, measure, read, stack
 from synthgate.learning.regions import to_regions
 
-SPACE = Convolution(len(CHANNELS), 12, 0)
+SPACE = Spaces(Convolution(len(CHANNELS), 12, 0))
 
 
 def truthful(store, case):
@@ -32,7 +32,7 @@ def test_a_case_is_measured_by_what_the_features_say(tiny):
         expected = describe(seen, label, REGIONS, case.geometry.spacing_mm, tiny.channels)
         assert found.names.tolist() == list(expected)
         assert part[0] == pytest.approx([np.nan if v is None else v for v in expected.values()], nan_ok=True)
-    assert np.array_equal(found.convolution[0], SPACE.embed(image))
+    assert np.array_equal(found.convolution[0], SPACE.convolution.embed(image))
     assert found.dice.tolist() == [[1.0] * len(REGIONS)]
     assert asked == [(image.shape, (case.patient,))]
     assert found.group.tolist() == found.people.tolist() == [case.patient]

@@ -48,6 +48,8 @@ def numbers(
         mild_convolution=convolution + 0.02,
         radiomics=(radiomics := rng.normal(size=(count, 12))),
         mild_radiomics=radiomics + 0.02,
+        own=np.zeros((count, 0)),
+        mild_own=np.zeros((count, 0)),
         thumbnail=thumbnail,
         outline=outline,
         shape=shape,

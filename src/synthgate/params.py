@@ -122,6 +122,20 @@ class Encoder:
 
 
 @dataclass(frozen=True, config=strict)
+class OwnEncoder:
+    """A user's own encoder: one more space in which batches are compared with the patients."""
+
+    network: str
+    """A class of `monai.networks.nets`."""
+    arguments: Mapping[str, Any]
+    """Of its constructor; `spatial_dims` 2 looks at slices, 3 at volumes."""
+    weights: str
+    """Path of a `.safetensors` file."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of that file: other weights are refused."""
+
+
+@dataclass(frozen=True, config=strict)
 class Calibrate:
     """The judge's instruments."""
 
@@ -134,6 +148,7 @@ class Calibrate:
     encoder: Encoder
     """Finds copies; cross-fitted over the same folds."""
     seed: int
+    own_encoder: OwnEncoder | None = None
 
 
 @dataclass(frozen=True, config=strict)

@@ -18,13 +18,14 @@ FEWEST = 5
 DISTINCT = 0.25
 """Width at which cases count as distinct, in median distances of real patients: two of them are 0.03 % alike."""
 WORDS: dict[Outcome, str] = {"passed": "like", "failed": "less than", "undefined": "not comparable with"}
-MEASURES = tuple(f"{measure}_{space}" for space in samples.SPACES for measure in ("vendi", "mean_distance"))
 
 
 def judge(trial: Trial) -> list[Finding]:
     """Variety against equally large draws of the pooled cases; effective number of cases; distinct donors."""
     batch, reference, params = trial.batch, trial.reference, trial.params
     effective = _effective(batch, reference, params)
+    spaces = samples.spaces(batch)
+    measures = [f"{measure}_{space}" for space in spaces for measure in ("vendi", "mean_distance")]
     results = []
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):
         masks = samples.labels(len(chosen), reference, params, draw, params.error_rejecting)
@@ -32,13 +33,13 @@ def judge(trial: Trial) -> list[Finding]:
             told = "Too few real or synthetic cases to compare their variety."
             return [Finding("diversity", "measurable", "undefined", "limits", told), effective]
         statistics = np.concatenate(
-            [_narrowness(batch.rows(chosen), reference, name, params.components, masks) for name in samples.SPACES],
+            [_narrowness(batch.rows(chosen), reference, name, params.components, masks) for name in spaces],
             axis=1,
         )
         results.append(step_down(statistics, params.error_rejecting))
     found = samples.median_of(results)
     out = []
-    for index, (name, p) in enumerate(zip(MEASURES, found.p, strict=True)):
+    for index, (name, p) in enumerate(zip(measures, found.p, strict=True)):
         outcome = samples.outcome(p, found.limit[index], params.error_rejecting)
         told = f"Its variety ({name.replace('_', ' ')}) is {WORDS[outcome]} the real patients' (p {p:.3f})."
         origin = "permutation of patients, step-down maxT over measures and spaces"
@@ -82,7 +83,7 @@ def _effective(batch: Measured, reference: Measured, params: Gate) -> Finding:
 
 def _coverage(batch: Measured, reference: Measured, params: Gate) -> list[Finding]:
     out = []
-    for name in samples.SPACES:
+    for name in samples.spaces(batch):
         rows = np.concatenate([reference.space(name), batch.space(name)])
         space = samples.Space.of(rows, params.components)
         around = neighbourhood(space(reference.space(name)), space(batch.space(name)), params.neighbours)

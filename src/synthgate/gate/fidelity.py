@@ -17,21 +17,21 @@ WORDS: dict[Outcome, str] = {"passed": "among", "failed": "apart from", "undefin
 def judge(trial: Trial) -> list[Finding]:
     """Findings per space; a failure limits a batch that claims to be realistic and informs on another."""
     batch, reference, params, weight = trial.batch, trial.reference, trial.params, trial.weight("limits")
-    results = []
+    results, spaces = [], samples.spaces(batch)
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):
         masks = samples.labels(len(chosen), reference, params, draw, params.error_rejecting)
         if masks is None:
             told = "Too few real or synthetic cases to compare how they look."
             return [Finding("fidelity", "measurable", "undefined", weight, told)]
-        columns = [_energy(batch.rows(chosen), reference, name, params.components, masks) for name in samples.SPACES]
+        columns = [_energy(batch.rows(chosen), reference, name, params.components, masks) for name in spaces]
         statistics = np.stack([values for values, _ in columns], axis=1)
         results.append(step_down(statistics, params.error_rejecting, np.array([tolerance for _, tolerance in columns])))
     found = samples.median_of(results)
     out = []
-    for index, (name, p) in enumerate(zip(samples.SPACES, found.p, strict=True)):
+    for index, (name, p) in enumerate(zip(spaces, found.p, strict=True)):
         outcome = samples.outcome(p, found.limit[index], params.error_rejecting)
         told = f"In the space {name} the batch is {WORDS[outcome]} the real patients (p {p:.3f})."
-        origin = f"permutation of patients, step-down maxT over {len(samples.SPACES)} spaces, plus the effect of {MILD}"
+        origin = f"permutation of patients, step-down maxT over {len(spaces)} spaces, plus the effect of {MILD}"
         figures = samples.figures(found, index)
         out.append(Finding("fidelity", f"energy_{name}", outcome, weight, told, origin=origin, **figures))
     return out + _informing(trial)
@@ -52,7 +52,7 @@ def _energy(
 def _informing(trial: Trial) -> list[Finding]:
     train, unseen, batch, params = trial.train, trial.unseen, trial.batch, trial.params
     out = []
-    for name in samples.SPACES:
+    for name in samples.spaces(batch):
         space = samples.Space.of(
             np.concatenate([train.space(name), unseen.space(name), batch.space(name)]), params.components
         )

@@ -18,7 +18,7 @@ def individuality(reference: Measured, components: int) -> dict[str, Any]:
     """
     train, unseen = (reference.rows(reference.split == split) for split in ("train", "validation"))
     out: dict[str, Any] = {}
-    for name in samples.SPACES:
+    for name in samples.spaces(reference):
         # axes fitted on both alike: fitted on training patients alone they make unseen ones look nearer
         space = samples.Space.of(np.concatenate([train.space(name), unseen.space(name)]), components)
         a, b = space(train.space(name)), space(unseen.space(name))

@@ -17,9 +17,10 @@ from synthgate.features.convolution import Convolution
 from synthgate.files import read_json, write_json
 from synthgate.gate import copies, measured, plants
 from synthgate.gate.likeness import Likeness
-from synthgate.gate.measured import Change, Measured, measure, stack
+from synthgate.gate.measured import Change, Measured, Spaces, measure, stack
 from synthgate.learning import crossfit, encoder
 from synthgate.learning.crossfit import CrossFitted
+from synthgate.learning.own_encoder import OwnSpace
 from synthgate.learning.regions import Regions
 from synthgate.params import Calibrate
 from synthgate.progress import tracked
@@ -35,7 +36,7 @@ DEVELOPMENT = ("train", "validation")
 class Instruments:
     """What a case is measured with, and the reference it is judged against."""
 
-    space: Convolution
+    spaces: Spaces
     judge: CrossFitted
     reference: Measured
     """The development patients, each measured by the fold that did not see them."""
@@ -53,8 +54,8 @@ def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, ou
     fold_of = crossfit.assign([case.patient for case in cases], params.folds, params.seed)
     folders = crossfit.cross_fit(store, cases, regions, params.segmenter, fold_of, params.seed, scratch)
     fitted = crossfit.load(folders, fold_of, len(store.channels), len(regions), params.segmenter)
-    space = Convolution(len(store.channels), params.convolution_features, params.seed)
-    table = measure_all(store, cases, regions, space, fitted, scratch, "development")
+    spaces = _spaces(len(store.channels), params)
+    table = measure_all(store, cases, regions, spaces, fitted, scratch, "development")
     fold = np.array([fold_of[case.patient] for case in cases])
     homes = [
         encoder.trained(scratch, f"encoder-{f}", table.thumbnail[fold != f], params.encoder, params.seed + f)
@@ -75,7 +76,7 @@ def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, ou
         chosen = store.select(plant.of)[: plant.most]
         # asking the judge takes most of the time: where it is not the one to notice, its answer is left as it was
         asked = fitted if plant.axis == "agreement" else None
-        found = measure_all(store, chosen, regions, space, asked, scratch, plant.name, plant.change(params.seed))
+        found = measure_all(store, chosen, regions, spaces, asked, scratch, plant.name, plant.change(params.seed))
         plain = table.rows(np.isin(table.case, found.case))
         if not asked:
             found = dataclasses.replace(found, dice=plain.dice)
@@ -90,12 +91,18 @@ def load(folder: Path, channels: int, regions: Regions, params: Calibrate) -> In
     fold_of = read_json(folder / "folds.json")
     folders = [folder / f"fold-{fold}" for fold in range(params.folds)]
     fitted = crossfit.load(folders, fold_of, channels, len(regions), params.segmenter)
-    space = Convolution(channels, params.convolution_features, params.seed)
     planted = {file.stem: measured.read(file) for file in sorted((folder / CONTROLS).glob("*.npz"))}
     table = measured.read(folder / "measured.npz")
     homes = [folder / f"encoder-{fold}" for fold in range(params.folds)]
     likeness = _likeness(homes, table, fold_of, channels, params)
-    return Instruments(space, fitted, table, likeness, measured.read(folder / "rendered.npz"), planted)
+    return Instruments(
+        _spaces(channels, params), fitted, table, likeness, measured.read(folder / "rendered.npz"), planted
+    )
+
+
+def _spaces(channels: int, params: Calibrate) -> Spaces:
+    own = OwnSpace(params.own_encoder, channels) if params.own_encoder else None
+    return Spaces(Convolution(channels, params.convolution_features, params.seed), own)
 
 
 def _likeness(
@@ -110,7 +117,7 @@ def measure_all(
     store: Store,
     cases: Sequence[StoredCase],
     regions: Regions,
-    space: Convolution,
+    spaces: Spaces,
     judge: CrossFitted | None,
     scratch: Scratch,
     what: str,
@@ -120,7 +127,7 @@ def measure_all(
 
     def make(case: StoredCase, path: Path) -> None:
         predict = functools.partial(_by_judge, judge) if judge else None
-        measure(store, case, regions, space, predict, change).write(path)
+        measure(store, case, regions, spaces, predict, change).write(path)
 
     home = scratch.within(f"measured-{what}")
 

@@ -15,12 +15,21 @@ from synthgate.features.descriptors import describe
 from synthgate.features.head import head_of
 from synthgate.features.mild import mild
 from synthgate.features.thumbnails import SHAPE_GRID, outline, shape_of, thumbnail
+from synthgate.learning.own_encoder import OwnSpace
 from synthgate.learning.regions import Regions, dice, to_regions
 
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(image, label) → those of a planted defect."""
 Predict = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 """(image [channel, x, y, z], the people behind it) → probabilities [region, x, y, z] of who did not see them."""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What embeds an image."""
+
+    convolution: Convolution
+    own: OwnSpace | None = None
 
 
 SHARED = ("known", "known_fold", "names")
@@ -50,6 +59,9 @@ class Measured:
     radiomics: np.ndarray
     """[case, feature]"""
     mild_radiomics: np.ndarray
+    own: np.ndarray
+    """[case, feature] of the user's own encoder; none without one."""
+    mild_own: np.ndarray
     thumbnail: np.ndarray
     """uint8 [case, channel, *grid]"""
     outline: np.ndarray
@@ -94,7 +106,7 @@ class Measured:
         return np.array([values[known & (self.group == group)].mean() for group in np.unique(self.group[known])])
 
     def space(self, name: str) -> np.ndarray:
-        """[case, feature] of a space of `samples.SPACES`, or of one after the mild change."""
+        """[case, feature] of a space by its name, or of one after the mild change (`mild_…`)."""
         return np.asarray(getattr(self, name))
 
     def write(self, path: Path) -> None:
@@ -113,7 +125,7 @@ def measure(
     store: Store,
     case: StoredCase,
     regions: Regions,
-    space: Convolution,
+    spaces: Spaces,
     predict: Predict | None,
     change: Change | None = None,
 ) -> Measured:
@@ -135,7 +147,8 @@ def measure(
     truth = to_regions(label, regions)
     found = predict(image, case.people) > 0.5 if predict else [None] * len(truth)
     overlap = [None if p is None else dice(p, t) for p, t in zip(found, truth, strict=True)]
-    shape, embedded = shape_of(label), space.embed(image)[None]
+    shape, embedded = shape_of(label), [spaces.convolution.embed(view)[None] for view in views]
+    own = [spaces.own.embed(view)[None] if spaces.own else np.zeros((1, 0)) for view in views]
     return Measured(
         case=np.array([case.case]),
         people=np.array([";".join(case.people)]),
@@ -144,9 +157,11 @@ def measure(
         content=np.array([case.content]),
         attributes=np.array([json.dumps(dict(case.attributes), sort_keys=True)]),
         descriptors=values[:1],
-        convolution=embedded,
+        convolution=embedded[0],
         mild_descriptors=values[-1:],
-        mild_convolution=space.embed(views[-1])[None] if not change else embedded,
+        mild_convolution=embedded[-1],
+        own=own[0],
+        mild_own=own[-1],
         radiomics=textured[:1],
         mild_radiomics=textured[-1:],
         thumbnail=thumbnail(image)[None],

@@ -93,7 +93,7 @@ def _measured(study: str, row: StudyRow, name: str, folder: Path) -> tuple[Store
         prepared = Store.open(scratch.once("store", write))
         tools = instruments.load(judges, len(row.cohort.channels), row.cohort.regions, row.calibrate)
         table = instruments.measure_all(
-            prepared, prepared.cases, row.cohort.regions, tools.space, tools.judge, scratch, "batch"
+            prepared, prepared.cases, row.cohort.regions, tools.spaces, tools.judge, scratch, "batch"
         )
     return prepared, tools, tools.likeness(table)
 

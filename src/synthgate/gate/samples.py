@@ -12,7 +12,7 @@ from synthgate.gate.verdict import Outcome
 from synthgate.params import Gate
 from synthgate.stats.nulls import Adjusted, relabelled
 
-SPACES = ("descriptors", "radiomics", "convolution")
+SPACES = ("descriptors", "radiomics", "convolution", "own")
 
 
 class Figures(TypedDict):
@@ -26,6 +26,11 @@ class Figures(TypedDict):
 
 SHARED = 0.9
 """Of cases that must have a column for it to be compared; patients without a lesion lack some."""
+
+
+def spaces(table: Measured) -> tuple[str, ...]:
+    """The spaces a case was measured in: all of SPACES but a user's own where there is none."""
+    return tuple(name for name in SPACES if table.space(name).shape[1])
 
 
 def draws(batch: Measured, reference: Measured, params: Gate) -> list[np.ndarray]:
