@@ -176,3 +176,5 @@ def test_randomised_new_anatomies_are_no_copies_and_their_reuse_is_reported():
     assert reuse.weight == "informs" and reuse.value == pytest.approx(12 / 7)
     assert f"in 12 cases, from {TRAIN.group[20]}" in reuse.sentence
     assert judged(changed(BATCH, people=np.full(12, "")))["anatomy_reuse"].outcome == "not_provided"
+    tied = judged(changed(BATCH, people=np.array([f"{TRAIN.group[i % 6]}" for i in range(12)])))["anatomy_reuse"]
+    assert f"in 2 cases, from {min(TRAIN.group[:6])}." in tied.sentence, "of several, the same in every run"

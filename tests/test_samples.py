@@ -83,7 +83,7 @@ def test_what_a_case_lacks_counts_as_the_mean_and_a_case_that_lacks_most_is_unde
 
 
 def test_the_median_is_taken_statistic_by_statistic():
-    draws = [Adjusted(*(np.array([x, -x]) for _ in range(4))) for x in (1.0, 5.0, 2.0)]
+    draws = [Adjusted(*(np.array([x, -x]) for _ in dataclasses.fields(Adjusted))) for x in (1.0, 5.0, 2.0)]
     found = samples.median_of(draws)
     assert found.p.tolist() == found.limit.tolist() == [2, -2]
 

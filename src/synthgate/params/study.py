@@ -1,24 +1,15 @@
-"""`params.yaml` as frozen dataclasses: parsed once, cross-checked, every key documented here.
-
-A section has the name of the stage that reads it. `studies`, `generators` and `batches` hold rows: adding one takes no
-code and no new stage.
-"""
+"""Rows of `studies`: one clinical question, with a section for each stage that serves it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from synthgate.errors import ParamsError
+from synthgate.params.kinds import Count, Share, strict
 
-strict = ConfigDict(extra="forbid")
 GROUPS = 4
 """Groups of the segmenter's group norm; its features are multiples of it."""
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0)]
 
 
 @dataclass(frozen=True, config=strict)
@@ -269,137 +260,3 @@ class StudyRow:
                 raise ValueError(f"release.candidates: no arm {name}; the arms are {sorted(arms)}")
         if not self.release.candidates or arms[self.release.candidates[0]].batches:
             raise ValueError("release.candidates: the first must be a real-only arm, the fallback")
-
-
-@dataclass(frozen=True, config=strict)
-class Patients:
-    """Which training patients a generator may learn from."""
-
-    size: int | Literal["all"]
-    draw: int
-    """Seed of the subset; the same draw gives nested subsets as the size grows."""
-
-
-@dataclass(frozen=True, config=strict)
-class Generator:
-    """A generator and its training."""
-
-    study: str
-    kind: Literal["randomised"]
-    patients: Patients
-    clusters: Annotated[int, Field(ge=2, le=12)]
-    """Intensity clusters inside the brain that enrich an anatomy's label map."""
-    smoothing: Annotated[float, Field(ge=0)]
-    """Gaussian sigma in voxels before clustering."""
-    recombine: bool
-    """True: a lesion of one patient in the head of another; False: each patient's own anatomy."""
-    seed: int
-
-
-@dataclass(frozen=True, config=strict)
-class Batch:
-    """A batch to synthesise."""
-
-    study: str
-    generator: str
-    cases: Count
-    seed: int
-    intent: Literal["realistic", "training-only"]
-    wish: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Attribute → group → share wished for; without one, its shares are to be like the real patients'."""
-
-    def __post_init__(self) -> None:
-        for attribute, shares in self.wish.items():
-            if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
-                raise ValueError(f"wish.{attribute}: shares must be at least 0 and sum to 1, got {dict(shares)}")
-
-
-@dataclass(frozen=True, config=strict)
-class Params:
-    """All of `params.yaml`."""
-
-    studies: Mapping[str, StudyRow]
-    generators: Mapping[str, Generator]
-    batches: Mapping[str, Batch]
-
-    def __post_init__(self) -> None:
-        for name, generator in self.generators.items():
-            _known(f"generators.{name}.study", generator.study, self.studies)
-        for name, batch in self.batches.items():
-            _known(f"batches.{name}.study", batch.study, self.studies)
-            _known(f"batches.{name}.generator", batch.generator, self.generators)
-            other = self.generators[batch.generator].study
-            if other != batch.study:
-                raise ValueError(
-                    f"batches.{name}: its generator {batch.generator} is of study {other}, not {batch.study}"
-                )
-        for study, row in self.studies.items():
-            own = {name for name, batch in self.batches.items() if batch.study == study}
-            for arm, value in row.study.arms.items():
-                for used in value.batches:
-                    _known(f"studies.{study}.study.arms.{arm}.batches", used, own)
-
-
-def _known(where: str, name: str, names: Any) -> None:
-    if name not in names:
-        raise ValueError(f"{where}: no row named {name}; the rows are {sorted(names)}")
-
-
-def parse(value: Any, where: str = "params.yaml") -> Params:
-    """Parse a mapping; raises ParamsError with every wrong key, its place and what is expected there."""
-    try:
-        return TypeAdapter(Params).validate_python(value)
-    except ValidationError as error:
-        # a value that fits no part of a union is told once for each part
-        told = dict.fromkeys(f"  {_told(e)}" for e in error.errors())
-        raise ParamsError("\n".join([f"{where}:", *told])) from None
-
-
-def _told(error: Any) -> str:
-    place = ".".join(map(str, error["loc"])) or "(top level)"
-    if error["loc"] and error["loc"][-1] in ("int", "literal['all']"):
-        place = ".".join(map(str, error["loc"][:-1]))
-        return f"{place}: expected a whole number, or all, got {str(error['input'])[:80]!r}"
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{place}: unknown key; remove it, or see `synthgate params` for the valid ones{_siblings(error['loc'])}"
-    if error["type"] == "missing":
-        return f"{place}: missing key; add it (src/synthgate/params.py says what it means)"
-    return f"{place}: {error['msg'].removeprefix('Value error, ')}, got {str(error['input'])[:80]!r}"
-
-
-def _siblings(loc: tuple[Any, ...]) -> str:
-    """The valid keys at the place of an unknown one, read from the dataclasses along the path."""
-    kind: Any = Params
-    for step in loc[:-1]:
-        field = getattr(kind, "__dataclass_fields__", {}).get(step)
-        if field is not None:
-            kind = field.type
-        args = getattr(kind, "__args__", ())
-        if field is not None and args and getattr(kind, "__origin__", None) is not None:
-            kind = args[-1]
-    names = getattr(kind, "__dataclass_fields__", {})
-    return f" here: {', '.join(names)}" if names else ""
-
-
-def load(path: Path = Path("params.yaml")) -> Params:
-    """Read and parse a parameter file; raises ParamsError."""
-    return parse(read(path), str(path))
-
-
-def read(path: Path) -> Any:
-    """The file's plain value; raises ParamsError where it is missing, is not YAML, or has a key twice."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"{path} is missing; run synthgate in the repository's root") from None
-    except YAMLError as error:
-        told = str(error).partition("\nTo suppress")[0].strip()  # ruamel's hint is for programmers
-        raise ParamsError(f"{path} is not YAML: {told}") from None
-
-
-def as_plain(value: Any) -> Any:
-    """A parameter dataclass as JSON-able plain values."""
-    return TypeAdapter(dict[str, Any]).dump_python(asdict(value), mode="json")
