@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from synthgate.features.descriptors import SURROUND, describe
+from synthgate.features.descriptors import EDGE, describe
 
 REGIONS = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
 CHANNELS = ("t1", "t1ce", "t2", "flair")
@@ -28,10 +29,10 @@ def test_volumes_shares_and_place():
     total = 32 * 40 * 16
     assert [found[f"{r}_share"] for r in REGIONS] == pytest.approx([320 / total, 160 / total, 80 / total])
     assert [found[f"lesion_{a}"] for a in "xyz"] == pytest.approx([12 / 32, 15 / 40, 4 / 16])
-    assert [found[f"lesion_extent_{a}"] for a in "xyz"] == pytest.approx([8 / 32, 10 / 40, 4 / 16])
+    assert found["lesion_extent"] == pytest.approx((8 / 32 * 10 / 40 * 4 / 16) ** (1 / 3))
 
 
-def test_intensities_are_those_of_head_lesion_and_surround():
+def test_intensities_are_those_of_head_lesion_and_the_rims_of_its_edge():
     image, label = case()
     image[1][label > 0] += 0.3
     found = describe(image, label, REGIONS, None, CHANNELS)
@@ -39,11 +40,42 @@ def test_intensities_are_those_of_head_lesion_and_surround():
     x, y, z = np.indices(label.shape)
     # in-plane city-block distance to the box, the metric of a cross-shaped dilation
     away = np.maximum(np.maximum(12 - x, x - 19), 0) + np.maximum(np.maximum(14 - y, y - 23), 0)
-    shell = (away > 0) & (away <= SURROUND) & (z >= 4) & (z < 8)
-    assert found["t1ce_mean"] == pytest.approx(image[1][head].mean(), rel=1e-5)
-    assert found["t1ce_sd"] == pytest.approx(image[1][head].std(), rel=1e-5)
+    depth = np.minimum(np.minimum(x - 11, 20 - x), np.minimum(y - 13, 24 - y))
+    outer, inner = (away > 0) & (away <= EDGE) & (z >= 4) & (z < 8), lesion & (depth <= EDGE)
+    inside = image[1][head]
+    assert found["t1ce_sd"] == pytest.approx(inside.std(), rel=1e-5)
+    assert found["t1ce_variation"] == pytest.approx(stats.variation(inside), rel=1e-5)
     assert found["t1ce_lesion_sd"] == pytest.approx(image[1][lesion].std(), rel=1e-5)
-    assert found["t1ce_contrast"] == pytest.approx(image[1][lesion].mean() - image[1][shell].mean(), rel=1e-4)
+    assert found["t1ce_contrast"] == pytest.approx(image[1][inner].mean() - image[1][outer].mean(), rel=1e-4)
+
+
+def test_a_label_that_is_too_large_has_no_contrast_at_its_edge():
+    image, label = case()
+    image[1][label > 0] += 0.3
+    grown = np.zeros_like(label)
+    grown[9:23, 11:27, 4:8] = 2
+    before, after = (describe(image, mask, REGIONS, None, CHANNELS)["t1ce_contrast"] for mask in (label, grown))
+    assert before == pytest.approx(0.3, abs=0.03) and abs(after) < 0.03
+
+
+def test_a_label_at_the_border_of_the_volume_has_its_rim_inside():
+    image, label = case()
+    image[:, :4, 4:44, 2:18] = 0.5
+    label[:] = 0
+    label[0:8, 14:24, 4:8] = 2
+    image[1][label > 0] = 0.9
+    assert describe(image, label, REGIONS, None, CHANNELS)["t1ce_contrast"] == pytest.approx(0.4, abs=0.03)
+
+
+def test_skewness_gaps_are_those_of_the_channels_and_change_sign_when_they_are_exchanged():
+    image, label = case()
+    head = image[0] > 0
+    image[0][head] **= 3
+    found = describe(image, label, REGIONS, None, CHANNELS)
+    expected = stats.skew(image[1][head].astype(float)) - stats.skew(image[0][head].astype(float))
+    assert found["t1ce_t1_skewness"] == pytest.approx(expected, rel=1e-4)
+    swapped = describe(image[[1, 0, 2, 3]], label, REGIONS, None, CHANNELS)
+    assert swapped["t1ce_t1_skewness"] == pytest.approx(-expected, rel=1e-4)
 
 
 def test_sharpness_of_a_wave_noise_of_noise_and_slope_of_a_power_law():
@@ -77,7 +109,7 @@ def test_without_a_lesion_its_descriptors_are_none_and_its_share_zero():
     image, label = case()
     found = describe(image, label * 0, REGIONS, None, CHANNELS)
     undefined = {name for name, value in found.items() if value is None}
-    expected = {f"lesion_{a}" for a in "xyz"} | {f"lesion_extent_{a}" for a in "xyz"}
+    expected = {f"lesion_{a}" for a in "xyz"} | {"lesion_extent"}
     assert undefined == expected | {f"{c}_{m}" for c in CHANNELS for m in ("lesion_sd", "contrast")}
     assert found["WT_share"] == 0
 

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from synthgate.features.head import box_of, head_of
 
-SURROUND = 3
-"""Half width, in in-plane pixels, of the shell around a lesion that its contrast is measured against."""
+EDGE = 1
+"""Width, in in-plane pixels, of the rims inside and outside a lesion's edge between which its contrast is measured."""
 CROSS = ndimage.generate_binary_structure(2, 1)[:, :, None]
 FREQUENCIES = (0.04, 0.4)
 """Band of the spectrum's slope, in cycles per pixel: above the head's outline, below the grid's limit."""
@@ -40,21 +40,27 @@ def describe(
     lesion = np.isin(label, [value for part in regions.values() for value in part])
     values |= _shares(label, regions, head)
     values |= _place(lesion, head)
-    shell = _shell(lesion) & head
+    inner, outer = _rims(lesion)
     for name, channel in zip(names, image, strict=True):
-        values |= _intensities(name, channel, head, lesion, shell)
-    return values | _texture(image, head)
+        values |= _intensities(name, channel, head, lesion, inner, outer & head)
+    return values | _skewness_gaps(names, image, head) | _texture(image, head)
 
 
-def _shell(lesion: np.ndarray) -> np.ndarray:
-    """The voxels within SURROUND in-plane pixels around the lesion, without it."""
+def _rims(lesion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lesion's voxels within EDGE in-plane pixels of its edge, and those as near to it outside.
+
+    A label that is too large or too small by a pixel or two has both rims on one side of the true edge.
+    """
     box = box_of(lesion)
-    shell = np.zeros_like(lesion)
+    inner, outer = np.zeros_like(lesion), np.zeros_like(lesion)
     if box is not None:
-        near = tuple(slice(max(part.start - SURROUND, 0), part.stop + SURROUND) for part in box[:2])
-        crop = lesion[(*near, box[2])]
-        shell[(*near, box[2])] = ndimage.binary_dilation(crop, CROSS, iterations=SURROUND) & ~crop
-    return shell
+        # one pixel more, so that the crop's own border is no edge
+        near = tuple(slice(max(part.start - EDGE - 1, 0), part.stop + EDGE + 1) for part in box[:2])
+        place = (*near, box[2])
+        crop = lesion[place]
+        inner[place] = crop & ~ndimage.binary_erosion(crop, CROSS, iterations=EDGE, border_value=1)
+        outer[place] = ndimage.binary_dilation(crop, CROSS, iterations=EDGE) & ~crop
+    return inner, outer
 
 
 def _shares(label: np.ndarray, regions: Mapping[str, tuple[int, ...]], head: np.ndarray) -> Descriptors:
@@ -66,33 +72,61 @@ def _shares(label: np.ndarray, regions: Mapping[str, tuple[int, ...]], head: np.
 
 
 def _place(lesion: np.ndarray, head: np.ndarray) -> Descriptors:
-    """Centroid and extent of the lesion as shares of the head's box along x, y and z."""
+    """Centroid of the lesion in the head's box along x, y and z; extent, the geometric mean of its sides there."""
     values: Descriptors = {}
+    extents = []
     for axis, letter in enumerate("xyz"):
         others = tuple(a for a in range(3) if a != axis)
         in_head, in_lesion = np.flatnonzero(head.any(axis=others)), lesion.sum(axis=others)
         hits = np.flatnonzero(in_lesion)
         if not len(hits) or not len(in_head):
-            values |= {f"lesion_{letter}": None, f"lesion_extent_{letter}": None}
+            values[f"lesion_{letter}"] = None
             continue
         side = in_head[-1] + 1 - in_head[0]
         middle = float(np.arange(len(in_lesion)) @ in_lesion) / float(in_lesion.sum()) + 0.5 - in_head[0]
         values[f"lesion_{letter}"] = float(middle / side)
-        values[f"lesion_extent_{letter}"] = float((hits[-1] + 1 - hits[0]) / side)
-    return values
+        extents.append((hits[-1] + 1 - hits[0]) / side)
+    return values | {"lesion_extent": float(np.exp(np.mean(np.log(extents)))) if extents else None}
 
 
 def _intensities(
-    name: str, channel: np.ndarray, head: np.ndarray, lesion: np.ndarray, shell: np.ndarray
+    name: str, channel: np.ndarray, head: np.ndarray, lesion: np.ndarray, inner: np.ndarray, outer: np.ndarray
 ) -> Descriptors:
-    """Mean and standard deviation in the head, standard deviation in the lesion, contrast of lesion to surround."""
-    inside, sick, around = channel[head], channel[lesion], channel[shell]
+    """Standard deviation and coefficient of variation in the head; standard deviation in the lesion; edge contrast.
+
+    Intensities are normalised between percentiles, so that a change of their curve (gamma) shows in the variation.
+    """
+    inside, sick = channel[head], channel[lesion]
+    mean = float(inside.mean()) if inside.size else 0.0
     return {
-        f"{name}_mean": float(inside.mean()) if inside.size else None,
         f"{name}_sd": float(inside.std()) if inside.size else None,
+        f"{name}_variation": float(inside.std()) / mean if mean > 0 else None,
         f"{name}_lesion_sd": float(sick.std()) if sick.size > 1 else None,
-        f"{name}_contrast": float(sick.mean() - around.mean()) if sick.size and around.size else None,
+        f"{name}_contrast": float(channel[inner].mean() - channel[outer].mean())
+        if inner.any() and outer.any()
+        else None,
     }
+
+
+def _skewness_gaps(names: tuple[str, ...], image: np.ndarray, head: np.ndarray) -> Descriptors:
+    """By how much the skewness in the head of each channel exceeds that of the channel before.
+
+    Two channels that look alike, such as T1 before and after contrast, differ in it within each patient: exchanged,
+    they give the opposite number.
+    """
+    skewness = [_skewness(channel[head]) for channel in image]
+    return {
+        f"{after}_{before}_skewness": None if one is None or two is None else two - one
+        for before, after, one, two in zip(names, names[1:], skewness, skewness[1:], strict=False)
+    }
+
+
+def _skewness(values: np.ndarray) -> float | None:
+    """Third standardised moment; None for fewer than two values, or equal ones."""
+    if values.size < 2 or float(values.std()) < 1e-6:
+        return None
+    centred = values.astype(float) - values.mean(dtype=float)
+    return float((centred**3).mean() / (centred**2).mean() ** 1.5)
 
 
 def _texture(image: np.ndarray, head: np.ndarray) -> Descriptors:
