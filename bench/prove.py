@@ -159,7 +159,7 @@ def simulate(settings: Settings, folder: Path, planted: Sequence[ImagePlant], fi
             path.mkdir()
             store.write(path, entries, court.row.cohort.channels, court.row.prepare, scratch)
         there = Store.open(path)
-        if {case.content for case in there.cases} & court.trial.contents:
+        if {case.content for case in there.cases} & set(court.trial.contents):
             raise CohortError(f"--seed {settings.seed} simulates patients of the study itself; give another")
         for file, plant in wanted(settings, folder, planted, first).items():
             plain = measured.read(folder / PLAIN / file.name) if plant else None

@@ -69,7 +69,7 @@ class Court:
             regions=self.row.cohort.regions,
             intent="realistic",
             split_of={case.patient: case.split for case in self.store.cases},
-            contents={case.content for case in self.store.cases},
+            contents={case.content: case.patient for case in self.store.cases},
         )
 
 

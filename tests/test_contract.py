@@ -40,7 +40,8 @@ def test_the_case_that_breaks_a_rule_is_named_and_no_other_rule_fails(column, va
     found = judged(with_value(column, value))
     assert [name for name, f in found.items() if f.bad] == [rule]
     assert found[rule].cases == (str(BATCH.case[2]),)
-    assert found[rule].sentence == f"1 of 6 cases have {told}: {BATCH.case[2]}."
+    who = f" (patient {REFERENCE.group[50]})" if rule == "no_patient" else ""
+    assert found[rule].sentence == f"1 of 6 cases have {told}: {BATCH.case[2]}{who}."
 
 
 def test_the_same_image_under_two_names_names_both():

@@ -87,3 +87,11 @@ def test_numbers_become_bands_of_the_patients():
 
 def test_a_value_no_patient_has_is_another():
     assert groups("site", stating(BATCH, site=["Z"] * 40), REFERENCE)[0][0] == OTHER
+
+
+def test_a_group_that_no_draw_holds_is_no_crash():
+    # fewer cases are drawn than the batch has: the one that states no site is in none of some draws
+    table = stating(BATCH, sex=["F", "M"] * 20, site=[None, *["A", "B"] * 19, "A"])
+    for seed in range(5):
+        found = {f.name: f for f in fairness.judge(trial(table, reference(seed)))}
+        assert found["shares_site"].outcome == "passed"

@@ -146,3 +146,18 @@ def test_digest_of_a_file_is_its_sha256_and_of_a_folder_sees_names_and_contents(
     (folder / "sub" / "a").write_bytes(b"x" * 100_000)
     assert len(seen) == 4 and files.digest(folder) in seen
     assert files.digest_all([folder, folder / "sub"]) != files.digest_all([folder / "sub", folder])
+
+
+def test_digest_sees_what_lies_below_a_linked_folder_and_a_loop_ends(tmp_path):
+    folder = tmp_path / "f"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    folder.mkdir()
+    (folder / "case").symlink_to(tmp_path / "one")
+    first = files.digest(folder)
+    (folder / "case").unlink()
+    (folder / "case").symlink_to(tmp_path / "two")
+    assert files.digest(folder) != first
+    (folder / "again").symlink_to(folder)
+    assert files.digest(folder)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny_cohort import AFFINE, cohort, rewrite, save, volume
 
-from synthgate.cohort import folder
+from synthgate.cohort import folder, nifti
 from synthgate.cohort.case import Volume
 from synthgate.cohort.nifti import BrokenCase
 from synthgate.errors import CohortError
@@ -121,3 +121,23 @@ def test_a_failed_write_leaves_the_old_case(tmp_path):
         folder.write_case(tmp_path, "case-00", bad)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["case-00", "cases.csv"]
     assert folder.load_case(tmp_path / "case-00", ["t1", "t2"]).label is not None
+
+
+def test_a_file_in_place_of_the_folder_and_a_folder_in_place_of_the_table(tmp_path):
+    (tmp_path / "cases.csv").write_text("case_id\na\n")
+    with pytest.raises(CohortError, match=r"give the folder that holds cases\.csv"):
+        folder.read_table(tmp_path / "cases.csv")
+    (tmp_path / "other" / "cases.csv").mkdir(parents=True)
+    with pytest.raises(CohortError, match="cannot be read"):
+        folder.read_table(tmp_path / "other")
+
+
+@pytest.mark.parametrize(("offset", "value"), [(123, 7), (111, 0x7F)])
+def test_a_header_that_makes_no_sense_is_one_clear_error(tmp_path, offset, value):
+    path = tmp_path / "a.nii.gz"
+    nifti.write(path, np.zeros((4, 5, 6), np.int16), np.eye(4), True)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[offset] = value
+    path.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(CohortError, match=r"a\.nii\.gz: not a whole NIfTI file"):
+        nifti.read(path)

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
@@ -194,3 +196,20 @@ def test_lgg_gaps_and_foreign_slices(tmp_path):
     stem.with_name(f"{stem.name}_9.tif").rename(stem.with_name("TCGA_ZZ_0000_20000101_9.tif"))
     source = read(tmp_path, "lgg")
     assert "slices 5 are missing" in told(source, "flag")[0] and "of another patient" in told(source)[0]
+
+
+def test_an_image_that_few_cases_have_is_named_where_it_lies_and_left_out(tmp_path):
+    source = cohort(tmp_path, 3)
+    first = sorted(p for p in source.iterdir() if p.is_dir())[0]
+    shutil.copy(first / "t1.nii.gz", first / "t1_backup.nii.gz")
+    found = read(source, "cohort")
+    assert "t1_backup" not in found.channels
+    assert [p.where for p in found.problems if "most cases lack" in p.what] == [str(first / "t1_backup")]
+
+
+@pytest.mark.parametrize("facts", ['{"labels": ["tumour"]}', '{"labels": 4}', '{"terms": null}', '{"terms": [1]}'])
+def test_facts_of_another_type_are_refused(tmp_path, facts):
+    source = cohort(tmp_path, 3)
+    (source / "source.json").write_text(facts)
+    with pytest.raises(CohortError, match=r"source\.json: (labels|terms): expected a list"):
+        read(source, "cohort")

@@ -144,5 +144,10 @@ def trial(table: Measured, real: Measured, intent: str = "realistic", **known: o
     if table.thumbnail.any() or real.thumbnail.any():
         ours, (_, theirs, drawn) = compared(Pictures(table), Pictures(real)), patients(Pictures(real))
         table, real, known = ours.likened(table), theirs.likened(real), {"rendered": drawn, **known}
-    facts = {"params": PARAMS, "regions": REGIONS, "contents": set(real.content.tolist()), **known}
+    facts = {
+        "params": PARAMS,
+        "regions": REGIONS,
+        "contents": dict(zip(real.content.tolist(), real.group.tolist(), strict=True)),
+        **known,
+    }
     return Trial(table, real, intent=intent, **facts)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(parsed.run(parsed) or 0)
     except SynthgateError as error:
         print(f"synthgate: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        # a fault of the program is no verdict: its exit code must not read as "rejected"
+        traceback.print_exc()
+        print("synthgate: the above is a fault of synthgate; please report it", file=sys.stderr)
         return 2
 
 
@@ -144,6 +150,8 @@ def _gate(arguments: argparse.Namespace) -> int:
         raise ParamsError(f"--study: no row named {arguments.study}; the rows are {', '.join(loaded.studies)}")
     if arguments.out is not None and arguments.out.exists():
         raise ArtefactError(f"--out: {arguments.out} exists; name a new folder, or remove it")
+    if arguments.out is not None and not next(p for p in arguments.out.absolute().parents if p.exists()).is_dir():
+        raise ArtefactError(f"--out: {arguments.out} lies below a file; name a new folder")
     with tempfile.TemporaryDirectory() as beside:
         out = arguments.out or Path(beside) / "out"
         verdict = run.run(arguments.study, loaded.studies[arguments.study], arguments.batch, arguments.intent, out)

@@ -73,11 +73,23 @@ def digest(path: Path, without: str = "") -> str:
     path = Path(path)
     if path.is_dir():
         total = hashlib.sha256()
-        for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != without):
+        for file in sorted(p for p in _files_in(path) if p.name != without):
             total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
         return total.hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """All files below a folder, also below folders that are links, which `rglob` passes over; a loop ends."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files_in(path, (*above, here))
+        elif path.is_file():
+            yield path
 
 
 def digest_of(value: Any) -> str:

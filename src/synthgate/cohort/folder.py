@@ -19,7 +19,9 @@ from synthgate.files import replacing, write_text
 TABLE = "cases.csv"
 SOURCE = "source.json"
 KEYS = ("case_id", "patient_id")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAMED_BY = "letters, digits, '.', '_' and '-', at most 100"
+"""What NAME says, for people."""
 
 
 def write_case(folder: Path, case_id: str, volume: Volume) -> None:
@@ -29,7 +31,7 @@ def write_case(folder: Path, case_id: str, volume: Volume) -> None:
     unknown, the header names no unit of length. Raises CohortError where the id cannot be a folder's name.
     """
     if not NAME.fullmatch(case_id):
-        raise CohortError(f"{folder}: case_id {case_id!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+        raise CohortError(f"{folder}: case_id {case_id!r} cannot name a folder; use {NAMED_BY}")
     with replacing(folder / case_id) as beside:
         beside.mkdir()
         for channel, image in volume.images.items():
@@ -90,6 +92,9 @@ def read_table(folder: Path, people: bool = True) -> list[dict[str, str]]:
     except FileNotFoundError:
         found = "the folder does not exist" if not folder.is_dir() else "the folder has no cases.csv"
         raise CohortError(f"{path}: {found}; give a cohort folder, or name its layout by --layout") from None
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); give the folder that holds {TABLE}, a file"
+        raise CohortError(f"{path}: {what}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise CohortError(f"{path}: not a CSV table in UTF-8 ({error}); save it again as such") from None
     needed = KEYS if people else KEYS[:1]

@@ -17,7 +17,10 @@ from synthgate.errors import CohortError
 SUFFIXES = (".nii.gz", ".nii")
 AGAIN = "copy the file again from its origin, or take the case out"
 ONE_GRID = "bring all files of a case onto one grid"
-UNREADABLE = (OSError, EOFError, ValueError, TypeError, zlib.error, struct.error, nibabel.spatialimages.HeaderDataError)
+UNREADABLE = (
+    OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, zlib.error, struct.error,
+    nibabel.spatialimages.HeaderDataError,
+)  # fmt: skip
 
 
 class BrokenCase(CohortError):
@@ -44,6 +47,7 @@ def read(path: Path) -> Grid:
     try:
         image = parse(path.read_bytes())
         values = np.asanyarray(image.dataobj)
+        length = image.header.get_xyzt_units()[0]
     except FileNotFoundError:
         raise broken(path, "the file is missing", "add it, or take the case out") from None
     except UNREADABLE as error:
@@ -57,7 +61,7 @@ def read(path: Path) -> Grid:
         what = f"its affine cannot be inverted ({affine[:3].tolist()})"
         raise broken(path, what, "repair the orientation in its header")
     unit = np.allclose(nibabel.affines.voxel_sizes(affine), 1, atol=1e-5)
-    known = image.header.get_xyzt_units()[0] != "unknown" or not unit
+    known = length != "unknown" or not unit
     return Grid(values, affine, known)
 
 

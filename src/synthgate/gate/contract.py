@@ -53,7 +53,7 @@ RULES = (
     ),
     Rule(
         "no_patient",
-        expect.ExpectColumnValuesToBeInSet(column="real", value_set=[False]),
+        expect.ExpectColumnValuesToBeNull(column="patient"),
         "the image of a real patient",
         "rejects",
     ),
@@ -75,7 +75,7 @@ def _table(trial: Trial) -> pd.DataFrame:
             "foreign": batch.foreign,
             "constant": batch.constant,
             "inside": batch.inside,
-            "real": [content in trial.contents for content in batch.content],
+            "patient": [trial.contents.get(content) for content in batch.content],
         }
     )
 
@@ -101,7 +101,8 @@ def _expected(table: pd.DataFrame) -> list[Finding]:
         result = by_column[rule.expectation.column]
         bad = tuple(str(table["case"][i]) for i in result.result.get("unexpected_index_list") or [])
         told = f"{len(bad)} of {len(table)} cases have {rule.broken}" if bad else f"No case has {rule.broken}"
-        told += f": {', '.join(bad[:5])}." if bad else "."
+        shown = [_named(table, case) for case in bad[:5]]
+        told += f": {', '.join(shown)}." if bad else "."
         outcome: Outcome = "passed" if result.success else "failed"
         if not result.success and not bad:  # the check itself broke
             outcome, told = "undefined", f"Whether a case has {rule.broken} could not be checked."
@@ -109,6 +110,12 @@ def _expected(table: pd.DataFrame) -> list[Finding]:
             Finding("contract", rule.name, outcome, rule.weight, told, float(len(bad)), None, 0.0, "a rule", bad)
         )
     return out
+
+
+def _named(table: pd.DataFrame, case: str) -> str:
+    """The case and, where its image is a patient's, that patient's pseudonym."""
+    who = table.loc[table["case"] == case, "patient"].iloc[0]
+    return case if who is None else f"{case} (patient {who})"
 
 
 def _lineage(batch: Measured, split_of: Mapping[str, str], learned_from: Sequence[str]) -> Finding:

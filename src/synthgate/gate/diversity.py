@@ -22,8 +22,9 @@ WORDS: dict[Outcome, str] = {"passed": "like", "failed": "less than", "undefined
 
 def judge(trial: Trial) -> list[Finding]:
     """Variety against equally large draws of the pooled cases; effective number of cases; distinct donors."""
-    batch, reference, params = trial.batch, trial.reference, trial.params
-    effective = _effective(batch, reference, params)
+    params = trial.params
+    effective = _effective(trial.batch, trial.reference, params)
+    batch, reference = samples.placed(trial.batch, trial.reference, params.components)
     spaces = samples.spaces(batch)
     measures = [f"{measure}_{space}" for space in spaces for measure in ("vendi", "mean_distance")]
     results = []

@@ -62,7 +62,8 @@ def _against_patients(trial: Trial, name: str, ours: np.ndarray, real: np.ndarra
         member = np.concatenate([ours[chosen], real])[:, None] == np.array(names, dtype=object)[None]
         inside = (masks.astype(float) @ member) / masks.sum(axis=1, keepdims=True)
         whole = member.mean(axis=0)
-        results.append(step_down(((inside - whole) ** 2 / whole).sum(axis=1, keepdims=True), error))
+        there = whole > 0  # a rare group may have nobody in this draw
+        results.append(step_down(((inside - whole)[:, there] ** 2 / whole[there]).sum(axis=1, keepdims=True), error))
     found = samples.median_of(results)
     outcome = samples.outcome(float(found.p[0]), float(found.limit[0]), error)
     if len(names) < 2:

@@ -1,10 +1,13 @@
-"""Fidelity: does the batch look real? Energy distance in two spaces decides; Fréchet, precision and density inform."""
+"""Fidelity: does it look real? Energy distance in several spaces decides; Fréchet, precision and density inform."""
+
+import dataclasses
 
 import numpy as np
 
 from synthgate.features.mild import NAME as MILD
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
+from synthgate.gate.outliers import single_cases
 from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Finding, Outcome
 from synthgate.stats.distances import energy, energy_under, frechet, pairwise
@@ -16,25 +19,25 @@ WORDS: dict[Outcome, str] = {"passed": "among", "failed": "apart from", "undefin
 
 def judge(trial: Trial) -> list[Finding]:
     """Findings per space; a failure limits a batch that claims to be realistic and informs on another."""
-    batch, reference, params, weight = trial.batch, trial.reference, trial.params, trial.weight("limits")
-    results, spaces = [], samples.spaces(batch)
+    params, weight = trial.params, trial.weight("limits")
+    batch, reference = samples.placed(trial.batch, trial.reference, params.components)
+    results, spaces, out = [], samples.spaces(batch), single_cases(trial, batch)
     for draw, chosen in enumerate(samples.draws(batch, reference, params)):
         masks = samples.labels(len(chosen), reference, params, draw, params.error_rejecting)
         if masks is None:
             told = "Too few real or synthetic cases to compare how they look."
-            return [Finding("fidelity", "measurable", "undefined", weight, told)]
+            return [*out, Finding("fidelity", "measurable", "undefined", weight, told)]
         columns = [_energy(batch.rows(chosen), reference, name, params.components, masks) for name in spaces]
         statistics = np.stack([values for values, _ in columns], axis=1)
         results.append(step_down(statistics, params.error_rejecting, np.array([tolerance for _, tolerance in columns])))
     found = samples.median_of(results)
-    out = []
     for index, (name, p) in enumerate(zip(spaces, found.p, strict=True)):
         outcome = samples.outcome(p, found.limit[index], params.error_rejecting)
         told = f"In the space {name} the batch is {WORDS[outcome]} the real patients (p {p:.3f})."
         origin = f"permutation of patients, step-down maxT over {len(spaces)} spaces, plus the effect of {MILD}"
         figures = samples.figures(found, index)
         out.append(Finding("fidelity", f"energy_{name}", outcome, weight, told, origin=origin, **figures))
-    return out + _informing(trial)
+    return out + _informing(dataclasses.replace(trial, batch=batch, reference=reference))
 
 
 def _energy(

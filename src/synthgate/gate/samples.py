@@ -41,7 +41,7 @@ def draws(batch: Measured, reference: Measured, params: Gate) -> list[np.ndarray
     for draw in range(params.draws):
         rng = np.random.default_rng([params.seed, draw])
         chosen = rng.permutation(groups)[:size]
-        out.append(np.array([rng.choice(np.flatnonzero(batch.group == group)) for group in chosen]))
+        out.append(np.array([rng.choice(np.flatnonzero(batch.group == group)) for group in chosen], int))
     return out
 
 
@@ -90,6 +90,15 @@ class Space:
         part = np.where(known, part, 0.0)
         part[known.sum(axis=1) < known.shape[1] / 2] = np.nan
         return part @ self.axes.T
+
+
+def placed(batch: Measured, reference: Measured, components: int) -> tuple[Measured, Measured]:
+    """The cases and the patients that have a place in every space; of one that lacks most numbers nothing is known."""
+    there = np.ones(len(batch) + len(reference), bool)
+    for name in spaces(batch):
+        rows = np.concatenate([batch.space(name), reference.space(name)])
+        there &= np.isfinite(Space.of(rows, components)(rows)).all(axis=1)
+    return batch.rows(there[: len(batch)]), reference.rows(there[len(batch) :])
 
 
 def outcome(p: float, limit: float, error: float) -> Outcome:

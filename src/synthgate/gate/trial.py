@@ -1,6 +1,6 @@
 """What lies before the gate: a measured batch, whom it is compared with, and what is known of both."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from synthgate.gate.measured import Measured
@@ -21,8 +21,8 @@ class Trial:
     intent: str
     split_of: Mapping[str, str] = field(default_factory=dict)
     """Pseudonym → split, of every patient of the study."""
-    contents: Collection[str] = ()
-    """Digests of the images of every patient of the study, the hold-out's too."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """Digest → pseudonym, of the image of every patient of the study, the hold-out's too."""
     learned_from: tuple[str, ...] = ()
     """Patients on the batch's card; empty for a batch from outside."""
     wish: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -32,7 +32,7 @@ def read(source: Path, people: bool = True) -> Source:
         case_id = row["case_id"]
         if not folder.NAME.fullmatch(case_id):
             what = f"case_id {case_id!r} cannot name a folder"
-            problems.append(_fault(source / folder.TABLE, what, "use letters, digits, '.', '_' and '-'"))
+            problems.append(_fault(source / folder.TABLE, what, f"use {folder.NAMED_BY}"))
         elif case_id in listed:
             what = f"case {case_id} is listed twice"
             problems.append(_fault(source / folder.TABLE, what, "give each imaging study an id of its own"))
@@ -41,14 +41,15 @@ def read(source: Path, people: bool = True) -> Source:
             problems.append(_fault(source / case_id, what, "add its folder, or take its line out"))
         else:
             listed[case_id] = row
-    channels = _channels(source, list(listed))
+    channels, strays = _channels(source, list(listed))
+    problems += strays
     for name in sorted(found - {row["case_id"] for row in rows}):
         what = f"{folder.TABLE} does not list this folder, so it is left out"
         problems.append(Problem("flag", str(source / name), what, "add its line, if it is a case"))
     for case_id in listed:
         problems += _unexpected(source / case_id)
     cases = [_case(source, row, channels) for row in listed.values()]
-    labels = tuple(int(v) for v in facts.get("labels", LABELS))
+    labels = tuple(facts.get("labels", LABELS))
     return Source(cases, problems, channels, labels, tuple(facts.get("terms", ())))
 
 
@@ -60,6 +61,11 @@ def read_facts(source: Path) -> dict[str, Any]:
     facts = read_json(path)
     if not isinstance(facts, dict):
         raise CohortError(f"{path}: expected a JSON object with terms and flags; repair it or remove it")
+    for name, kind in (("labels", int), ("terms", str)):
+        value = facts.get(name, [])
+        if not isinstance(value, list) or not all(type(one) is kind for one in value):
+            what = {int: "whole numbers", str: "texts"}[kind]
+            raise CohortError(f"{path}: {name}: expected a list of {what}, got {value!r}; repair it or remove it")
     return facts
 
 
@@ -67,10 +73,18 @@ def _fault(where: Path, what: str, remedy: str) -> Problem:
     return Problem("fault", str(where), what, remedy)
 
 
-def _channels(source: Path, case_ids: list[str]) -> tuple[str, ...]:
-    """All channels that any case has: what one case lacks is then missed."""
-    names = {name for case_id in case_ids for name in folder.channels_in(source / case_id)}
-    return tuple(sorted(names, key=lambda n: (CHANNELS.index(n) if n in CHANNELS else len(CHANNELS), n)))
+def _channels(source: Path, case_ids: list[str]) -> tuple[tuple[str, ...], list[Problem]]:
+    """The channels that at least half of the cases have, so that what one lacks is missed; and images that few have."""
+    having: dict[str, list[str]] = {}
+    for case_id in case_ids:
+        for name in folder.channels_in(source / case_id):
+            having.setdefault(name, []).append(case_id)
+    few = {name: cases for name, cases in having.items() if 2 * len(cases) < len(case_ids) and name not in CHANNELS}
+    names = sorted(set(having) - set(few), key=lambda n: (CHANNELS.index(n) if n in CHANNELS else len(CHANNELS), n))
+    what = "an image that most cases lack, and no channel we know by name: it is left out"
+    remedy = "give it to every case, if it is a channel"
+    strays = [Problem("note", str(source / c / name), what, remedy) for name, cases in few.items() for c in cases]
+    return tuple(names), strays
 
 
 def _unexpected(path: Path) -> list[Problem]:
