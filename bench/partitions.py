@@ -3,7 +3,8 @@
 The development patients are parted again and again, at random, into training patients, an unseen reference and a batch
 that poses as one from outside; nothing is trained anew, since the instruments are cross-fitted by patient. Defects of
 pixels are measured on all of them once and planted in the batch's part. Each site that is large enough is then judged
-against the others: another institution is real drift, which is to be reported, and no false refusal.
+against the others: another institution is real drift, which is to be reported, and no false refusal. Copies are sought
+here by the encoder of a patient's own fold alone, and among the nearest of all: bench/prove.py has the strangers' rate.
 
 `dvc repro` must have run; nothing is written but OUT/<study>.json, OUT/<study>.md and OUT/.scratch, from which a killed
 run continues. Usage: python -m bench.partitions [--study lgg] [--partitions 200] [--workers 2]

@@ -97,3 +97,12 @@ def test_the_data_docs_page_names_the_broken_case_and_calls_nobody(tmp_path):
     assert BATCH.case[3] in pages[0] and BATCH.case[4] not in pages[0]
     assert not re.search(r"""(?:src|href)=["']https?://[^"']*\.(?:js|css|png)|url\(['"]?http""", pages[0])
     assert pages[0] == pages[1]
+
+
+def test_a_patient_is_named_beside_cases_that_are_nobodys():
+    table = with_value("content", str(REFERENCE.content[50]), 0)
+    constant = np.zeros(6)
+    constant[3] = 1
+    found = judged(changed(table, constant=constant))
+    assert found["no_constant_channel"].sentence.endswith(f"{BATCH.case[3]}.")
+    assert found["no_patient"].sentence.endswith(f"{BATCH.case[0]} (patient {REFERENCE.group[50]}).")

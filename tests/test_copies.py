@@ -110,3 +110,14 @@ def test_identical_patients_are_undefined_not_passed():
 def test_patients_known_under_two_names_leave_no_limit():
     twice = stack([TRAIN, changed(TRAIN, group=np.char.add(TRAIN.group, "-again"))])
     assert suspects(TRAIN.thumbnail[:2], real=twice).undefined.all()
+
+
+def test_a_case_is_undefined_where_the_scores_that_know_its_nearest_patient_tell_nothing():
+    # registered, blended, and two folds; the second fold does not know the patient it is nearest to
+    margin, blind = np.array([[7.1, 7.0, 7.0, 0.1]]), np.inf
+    for limit, undefined in (
+        ([blind, blind, blind, 3.0], True),
+        ([blind, blind, 3.0, 3.0], False),
+        ([9.0, blind, blind, blind], False),
+    ):
+        assert copies.Suspects(margin, np.array([limit]), np.zeros((1, 4), str)).undefined[0] == undefined

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tiny_measured import batch, changed, reference, trial
+from tiny_measured import PARAMS, batch, changed, reference, trial
 
-from synthgate.gate import fidelity
+from synthgate.gate import fidelity, samples
 
 REFERENCE = reference()
 BATCH = batch()
@@ -59,9 +59,9 @@ def test_the_frechet_ratio_of_honest_cases_is_about_one():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_space_without_a_number_is_undefined_and_does_not_pass(value):
     found = judged(changed(BATCH, convolution=np.full_like(BATCH.convolution, value)))
-    assert found["energy_convolution"].outcome == "undefined" and found["energy_convolution"].bad
-    assert found["energy_descriptors"].outcome == "passed"
-    assert found["precision_convolution"].outcome == found["frechet_ratio_convolution"].outcome == "undefined"
+    assert found["measurable"].outcome == "undefined" and found["measurable"].bad
+    assert len(found["measured_cases"].cases) == len(BATCH) and found["measured_cases"].weight == "thins"
+    assert not any(name.startswith("energy") for name in found)
 
 
 def test_identical_batches_and_cohorts_are_undefined():
@@ -73,3 +73,24 @@ def test_a_single_case_and_no_unseen_patient_are_undefined():
     assert judged(BATCH.rows(np.arange(1)))["measurable"].outcome == "undefined"
     train = REFERENCE.rows(REFERENCE.split == "train")
     assert judged(BATCH, train)["frechet_ratio_convolution"].outcome == "undefined"
+
+
+def test_what_informs_equals_the_closed_forms():
+    found = judged(BATCH)
+    space = samples.Space.of(
+        np.concatenate([REFERENCE.convolution[:42], REFERENCE.convolution[42:], BATCH.convolution]), PARAMS.components
+    )
+    real, ours = space(REFERENCE.convolution[:42]), space(BATCH.convolution)
+
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    among = [(kernel(x, x).sum() - np.trace(kernel(x, x))) / (len(x) * (len(x) - 1)) for x in (real, ours)]
+    assert found["kernel_distance_convolution"].value == pytest.approx(sum(among) - 2 * kernel(ours, real).mean())
+    points, source = np.concatenate([ours, real]), np.repeat([0, 1], [len(ours), len(real)])
+    groups = np.concatenate([BATCH.group, REFERENCE.group[:42]])
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    apart[groups[:, None] == groups[None]] = np.inf
+    hit = source[apart.argmin(axis=1)] == source
+    expected = (hit[source == 0].mean() + hit[source == 1].mean()) / 2
+    assert found["one_nn_accuracy_convolution"].value == pytest.approx(expected)

@@ -40,8 +40,10 @@ def test_one_such_case_is_thinned_and_many_reject():
 
 
 def test_a_batch_of_nothing_else_is_undefined_and_no_crash():
-    table = spoiled(range(24), columns=12)
-    assert judged(table)["energy_radiomics"].outcome == "undefined"
+    table = spoiled(range(24))
+    found = judged(table)
+    assert found["measured_cases"].cases == tuple(sorted(BATCH.case)) and found["measurable"].outcome == "undefined"
+    assert decide("brain", "b", "realistic", list(found.values()), {"cases": len(BATCH)}).verdict == "rejected"
     assert any(f.outcome == "undefined" for f in diversity.judge(trial(table, REFERENCE)))
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import BasicUNet
+from monai.networks.nets import BasicUNet, ViT
 from safetensors.torch import save_file
 from tiny_measured import batch, changed, reference, trial
 
@@ -62,3 +62,18 @@ def test_it_is_one_more_space_of_fidelity():
     found = {f.name: f.outcome for f in fidelity.judge(trial(moved, with_own[1]))}
     assert found["energy_own"] == "failed" and found["energy_radiomics"] == "passed"
     assert "own" not in samples.spaces(ours)
+
+
+def test_tokens_are_averaged_and_a_network_of_one_size_is_tried_at_it(tmp_path):
+    arguments = {"in_channels": 2, "img_size": [32, 48], "patch_size": 16, "hidden_size": 24, "mlp_dim": 32,
+                 "num_layers": 1, "num_heads": 2, "spatial_dims": 2}  # fmt: skip
+    torch.manual_seed(0)
+    path = tmp_path / "vit.safetensors"
+    save_file(ViT(**arguments).state_dict(), path)
+    params = OwnEncoder("ViT", arguments, str(path), digest(path))
+    space = OwnSpace(params, 2, (32, 48))
+    picture = np.zeros((2, 32, 48, 16), np.float32)
+    picture[:, 4:28, 4:44, 2:14] = np.random.default_rng(0).uniform(0.1, 1, (2, 24, 40, 12))
+    assert space.width == 24 and np.isfinite(space.embed(picture)).all()
+    with pytest.raises(ArtefactError, match="does not fit ViT"):
+        OwnSpace(params, 2, (64, 64))

@@ -80,3 +80,17 @@ def test_degenerate_batches():
     assert {f.outcome for f in judged(with_sizes(BATCH, drawn(1, 20)).rows(np.arange(1))).values()} == {"undefined"}
     flat = judged(with_sizes(BATCH, 0.05), with_sizes(REFERENCE, 0.05))
     assert {f.outcome for f in flat.values()} == {"not_applicable"}
+
+
+def test_a_swap_changes_nothing_where_images_foretell_sizes_and_nobody_is_wrong():
+    """The null of relabelled images, which foretell no size, must hold for images that do."""
+    refused = 0
+    for seed in range(60):
+        rng = np.random.default_rng([77, seed])
+        points = rng.normal(size=(80, 8))
+        sizes = 0.7 * points[:, 0] + np.sqrt(1 - 0.7**2) * rng.normal(size=80)
+        masks = np.arange(80)[None] < np.zeros((200, 1)) + 20
+        masks[1:] = rng.permuted(masks[1:], axis=1)
+        values = shortcut._swapped(points, np.arange(80), sizes, 20, masks, rng)
+        refused += (values[1:] >= values[0]).mean() <= 0.04
+    assert refused / 60 <= 0.1

@@ -115,7 +115,7 @@ def _expected(table: pd.DataFrame) -> list[Finding]:
 def _named(table: pd.DataFrame, case: str) -> str:
     """The case and, where its image is a patient's, that patient's pseudonym."""
     who = table.loc[table["case"] == case, "patient"].iloc[0]
-    return case if who is None else f"{case} (patient {who})"
+    return case if pd.isna(who) else f"{case} (patient {who})"
 
 
 def _lineage(batch: Measured, split_of: Mapping[str, str], learned_from: Sequence[str]) -> Finding:

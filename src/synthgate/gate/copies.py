@@ -41,8 +41,13 @@ class Suspects:
 
     @property
     def undefined(self) -> np.ndarray:
-        """[case] whether no score can tell anything about it."""
-        return np.asarray(~(np.isfinite(self.margin) & np.isfinite(self.limit)).any(axis=1))
+        """[case] whether no score can tell whether it is a copy of the patient it is nearest to.
+
+        The learned scores know the patients of their folds: together they know all, or they do not count.
+        """
+        told, usable = np.isfinite(self.margin), np.isfinite(self.margin) & np.isfinite(self.limit)
+        learned = usable[:, 2:].any(axis=1) & (usable | ~told)[:, 2:].all(axis=1)
+        return np.asarray(~(usable[:, :2].any(axis=1) | learned))
 
     def worst(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Margin, limit, nearest patient [case] by the score that exceeds its limit by most, or stays least below."""

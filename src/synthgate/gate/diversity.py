@@ -5,7 +5,7 @@ import numpy as np
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
 from synthgate.gate.trial import Trial
-from synthgate.gate.verdict import Finding, Outcome, Weight
+from synthgate.gate.verdict import Finding, Outcome, Weight, informing
 from synthgate.params import Gate
 from synthgate.stats.distances import pairwise
 from synthgate.stats.neighbours import neighbourhood
@@ -90,8 +90,7 @@ def _coverage(batch: Measured, reference: Measured, params: Gate) -> list[Findin
         around = neighbourhood(space(reference.space(name)), space(batch.space(name)), params.neighbours)
         for measure in ("recall", "coverage"):
             value = getattr(around, measure) if around else None
-            shown = "undefined" if value is None else f"{value:.3g}"
-            outcome: Outcome = "undefined" if value is None else "passed"
-            told = f"{measure} of the real patients: {shown}."
-            out.append(Finding("diversity", f"{measure}_{name}", outcome, "informs", told, value))
+            out.append(
+                informing("diversity", f"{measure}_{name}", value, f"{measure.capitalize()} of the real patients")
+            )
     return out

@@ -1,4 +1,4 @@
-"""Fidelity: does it look real? Energy distance in several spaces decides; Fréchet, precision and density inform."""
+"""Fidelity: does it look real? Energy distance in several spaces decides; Fréchet, kernel, 1-NN, precision inform."""
 
 import dataclasses
 
@@ -9,9 +9,9 @@ from synthgate.gate import samples
 from synthgate.gate.measured import Measured
 from synthgate.gate.outliers import single_cases
 from synthgate.gate.trial import Trial
-from synthgate.gate.verdict import Finding, Outcome
-from synthgate.stats.distances import energy, energy_under, frechet, pairwise
-from synthgate.stats.neighbours import neighbourhood
+from synthgate.gate.verdict import Finding, Outcome, informing
+from synthgate.stats.distances import energy, energy_under, frechet, kernel_distance, pairwise
+from synthgate.stats.neighbours import neighbourhood, one_nn_accuracy
 from synthgate.stats.nulls import step_down
 
 WORDS: dict[Outcome, str] = {"passed": "among", "failed": "apart from", "undefined": "not comparable with"}
@@ -65,17 +65,18 @@ def _informing(trial: Trial) -> list[Finding]:
         same = rng.permutation(len(ours))[:size]
         far, near = frechet(ours[same], real), frechet(fresh[:size], real)
         ratio = far / near if far is not None and near else None
-        out.append(
-            _told(f"frechet_ratio_{name}", ratio, "Fréchet distance of as many cases, as a ratio to unseen patients'")
-        )
+        usual = kernel_distance(fresh, real)
         around = neighbourhood(real, ours, params.neighbours)
-        for measure in ("precision", "density"):
-            value = getattr(around, measure) if around else None
-            out.append(_told(f"{measure}_{name}", value, f"{measure} against the training patients"))
+        beside = "" if usual is None else f" (unseen patients' {usual:.3g})"
+        told = {
+            "frechet_ratio": (ratio, "Fréchet distance of as many cases, as a ratio to unseen patients'"),
+            "kernel_distance": (kernel_distance(ours, real), f"Kernel distance to the training patients{beside}"),
+            "one_nn_accuracy": (
+                one_nn_accuracy(ours, real, batch.group, train.group),
+                "1-NN accuracy of telling it from the training patients (0.5: not at all)",
+            ),
+            "precision": (around.precision if around else None, "Precision against the training patients"),
+            "density": (around.density if around else None, "Density against the training patients"),
+        }
+        out += [informing("fidelity", f"{measure}_{name}", value, what) for measure, (value, what) in told.items()]
     return out
-
-
-def _told(name: str, value: float | None, what: str) -> Finding:
-    outcome: Outcome = "undefined" if value is None else "passed"
-    shown = "undefined" if value is None else f"{value:.3g}"
-    return Finding("fidelity", name, outcome, "informs", f"{what}: {shown}.", value)

@@ -101,7 +101,8 @@ def load(folder: Path, channels: int, regions: Regions, params: Calibrate) -> In
 
 
 def _spaces(channels: int, params: Calibrate) -> Spaces:
-    own = OwnSpace(params.own_encoder, channels) if params.own_encoder else None
+    x, y, *_ = params.segmenter.patch
+    own = OwnSpace(params.own_encoder, channels, (x, y)) if params.own_encoder else None
     return Spaces(Convolution(channels, params.convolution_features, params.seed), own)
 
 

@@ -13,6 +13,8 @@ from synthgate.features.thumbnails import fingerprint
 from synthgate.gate.measured import Measured
 from synthgate.learning import encoder
 
+DIGITS = 5
+"""Kept of a similarity: what lies beyond depends on how many threads summed it, and beside whom."""
 KEPT = 512
 """Fingerprints kept; half a megabyte each."""
 
@@ -68,8 +70,8 @@ class Likeness:
         seen = np.asarray(prints(table).any(axis=(1, 2, 3, 4)))[:, None]
         return dataclasses.replace(
             table,
-            registered=np.where(seen, registered, -np.inf).astype(np.float32),
-            learned=np.where(seen, learned, -np.inf).astype(np.float32),
+            registered=np.where(seen, registered, -np.inf).round(DIGITS).astype(np.float32),
+            learned=np.where(seen, learned, -np.inf).round(DIGITS).astype(np.float32),
             known=self.train.group,
             known_fold=self.fold,
         )

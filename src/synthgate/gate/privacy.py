@@ -10,7 +10,7 @@ from synthgate.gate.copies import CLOSEST, Search, Suspects, sensitivity
 from synthgate.gate.likeness import prints
 from synthgate.gate.measured import Measured
 from synthgate.gate.trial import Trial
-from synthgate.gate.verdict import Finding, Outcome, Weight
+from synthgate.gate.verdict import Finding, Outcome, Weight, informing
 from synthgate.stats.membership import authenticity, membership, smallest_leak
 from synthgate.stats.neighbours import distance_ratios, nearest_two
 from synthgate.stats.tails import tail_limit
@@ -108,10 +108,10 @@ def _nearness(trial: Trial, search: Search) -> list[Finding]:
         ratios = distance_ratios(nearest_two(apart, np.full(len(table), ""), who))
         words = name.replace("_", " ")
         told = f"Nearest-neighbour distance ratio of {words}: median"
-        out.append(_informs(f"nndr_{name}", None if ratios is None else float(np.median(ratios)), told))
-        told = f"Share of {words} that are farther from their nearest training patient than another is:"
+        out.append(informing("privacy", f"nndr_{name}", None if ratios is None else float(np.median(ratios)), told))
+        told = f"Share of {words} that are farther from their nearest training patient than another is"
         share = authenticity(apart, among, who) if np.isfinite(apart).all() else None
-        out.append(_informs(f"authenticity_{name}", share, told))
+        out.append(informing("privacy", f"authenticity_{name}", share, told))
     return out
 
 
@@ -128,18 +128,12 @@ def _membership(trial: Trial) -> Finding:
         near.append(1 - np.maximum(*views).max(axis=1, initial=-1))
     found = membership(near[0], near[1], DRAWS, np.random.default_rng([trial.params.seed, 5]))
     if found is None:
-        return _informs("membership", None, "Membership inference:")
+        return informing("privacy", "membership", None, "Membership inference")
     told = (
         f"A training patient is nearer to the batch than an unseen one with probability {found.area:.2f}; members "
         f"against members: {found.control[0]:.2f} to {found.control[1]:.2f}."
     )
     return Finding("privacy", "membership", "passed", "informs", told, found.area, None, found.control[1])
-
-
-def _informs(name: str, value: float | None, told: str) -> Finding:
-    outcome: Outcome = "undefined" if value is None else "passed"
-    shown = "undefined" if value is None else f"{value:.3f}"
-    return Finding("privacy", name, outcome, "informs", f"{told} {shown}.", value)
 
 
 def _anatomies(batch: Measured, reference: Measured, rate: float) -> Finding:

@@ -64,9 +64,8 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
     )
     findings = findings_of(trial)
     # what must not be trained on is not trained on to see whether it would help
-    if row.gate.utility.draws and not any(f.bad and f.weight == "rejects" for f in findings):
-        bad = sorted({case for f in findings if f.bad for case in f.cases})
-        findings += _probed(row, name, inputs_of([folder, build]), real, prepared, bad)
+    if row.gate.utility.draws and (so_far := judge(trial, study, name, findings)).verdict != "rejected":
+        findings += _probed(row, name, inputs_of([folder, build]), real, prepared, so_far.thinned)
     proven = _controls(study, trial, tools.planted, {"gate": params.as_plain(row.gate), "inputs": inputs_of([judges])})
     verdict = judge(trial, study, name, findings, proven, controls.doubt(proven))
     with replacing(out / "report") as report:

@@ -93,11 +93,14 @@ class Space:
 
 
 def placed(batch: Measured, reference: Measured, components: int) -> tuple[Measured, Measured]:
-    """The cases and the patients that have a place in every space; of one that lacks most numbers nothing is known."""
+    """The cases and the patients that have most of the numbers which patients have, in every space.
+
+    By the patients alone: what most cases of a batch lack would else not be missed in any of them.
+    """
     there = np.ones(len(batch) + len(reference), bool)
     for name in spaces(batch):
         rows = np.concatenate([batch.space(name), reference.space(name)])
-        there &= np.isfinite(Space.of(rows, components)(rows)).all(axis=1)
+        there &= np.isfinite(Space.of(reference.space(name), components)(rows)).all(axis=1)
     return batch.rows(there[: len(batch)]), reference.rows(there[len(batch) :])
 
 

@@ -58,6 +58,13 @@ class Finding:
         return self.outcome in ("failed", "undefined")
 
 
+def informing(axis: Axis, name: str, value: float | None, what: str) -> Finding:
+    """A number that informs and is held against nobody; `undefined` where there is none."""
+    outcome: Outcome = "undefined" if value is None else "passed"
+    shown = "undefined" if value is None else f"{value:.3g}"
+    return Finding(axis, name, outcome, "informs", f"{what}: {shown}.", value)
+
+
 @checked(frozen=True, config=STRICT)
 class Control:
     """A batch whose right verdict is known, and what the gate said."""

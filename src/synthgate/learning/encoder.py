@@ -127,7 +127,10 @@ def _places(count: int, grid: Sequence[int], rng: np.random.Generator) -> Tensor
 
 
 def train(thumbnails: np.ndarray, params: Encoder, seed: int) -> tuple[Network, list[float]]:
-    """Train on uint8 [patient, channel, *grid]; the same bytes for the same seed. Returns it and its loss per step."""
+    """Train on uint8 [patient, channel, *grid]; the same bytes for the same seed and number of threads.
+
+    Returns it and its loss per step.
+    """
     images = torch.from_numpy(thumbnails).float() / 255
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -35,8 +35,6 @@ class Adjusted:
     """Adjusted for all the statistics; monotone in the order of rejection."""
     limit: np.ndarray
     """Null quantile plus tolerance: above it the statistic is refused at the error budget."""
-    quantile: np.ndarray
-    """The statistic's own null quantile at the error budget, unadjusted and without tolerance."""
     low: np.ndarray
     high: np.ndarray
     """Between these lie the middle nine tenths of the null."""
@@ -76,5 +74,5 @@ def step_down(statistics: np.ndarray, error: float, tolerance: np.ndarray | floa
         cut[index] = level
         open_ = open_ and observed[index] > level
     limit = np.where(alive, centre + cut * scale + tolerance, np.inf)
-    quantile, low, high, weak = np.quantile(statistics[1:], [1 - error, 0.05, 0.95, 1 - POWER], axis=0)
-    return Adjusted(statistics[0].copy(), p, limit, quantile, low, high, limit - weak)
+    low, high, weak = np.quantile(statistics[1:], [0.05, 0.95, 1 - POWER], axis=0)
+    return Adjusted(statistics[0].copy(), p, limit, low, high, limit - weak)
