@@ -3,7 +3,7 @@
 Fresh patients are simulated with another seed than the study's own, prepared by the study's settings and measured with
 its instruments, as people these do not know; no volume is kept. Batches drawn from them, as they are and with planted
 defects, pose as batches from outside and are judged against the study's development patients. `dvc repro` must have
-run; nothing is written but OUT/proof.json, OUT/proof.md and OUT/.scratch, from which a killed run continues.
+run; nothing is written but OUT: proof.json, proof.md, severities.svg and .scratch, from which a killed run continues.
 
 Usage: python -m bench.prove [--patients 1000] [--workers 2] [--out reports/bench/proof]
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import defects, report, trials
+from bench import curves, defects, report, trials
 from bench.defects import HARDER, Line, Pool
 from bench.trials import CHUNK, MEASURED_IN, PLAIN, Planting, Row
 from synthgate.cohort import store
@@ -88,7 +88,8 @@ def main(settings: Settings) -> int:
     found["strangers"] = called_copies(strangers, court.tools.reference)
     write_json(out / "proof.json", {"settings": report.plain(dataclasses.asdict(settings))} | found)
     write_text(out / "proof.md", report.markdown(found, settings.patients, settings.size))
-    print(f"written: {out / 'proof.json'}, {out / 'proof.md'}")
+    write_text(out / "severities.svg", curves.svg(found["defects"]))
+    print(f"written: {out / 'proof.json'}, {out / 'proof.md'}, {out / 'severities.svg'}")
     return 0
 
 

@@ -4,13 +4,14 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from scipy import stats
 from tiny_measured import numbers, reference, trial
 
-from bench import defects, partitions, prove, report, trials
+from bench import curves, defects, partitions, prove, report, trials
 from bench.defects import Pool
 from synthgate.errors import ArtefactError, ParamsError
 from synthgate.gate import controls, plants
@@ -130,6 +131,12 @@ def test_the_report_tells_shares_and_the_first_severity_that_is_noticed():
     assert found["defects"]["gamma-0.9"]["right"]["share"] == 0.25 and "one_site-1" not in found["defects"]
     text = report.markdown(found, 480, 24)
     assert "| gamma | drift | rejected | 24 | 0.9: 25.0%" in text and "| 0.8 |\n" in text
+    picture = ElementTree.fromstring(curves.svg(found["defects"]))
+    panel = picture.find("{*}g")
+    assert [text.text for text in panel.findall("{*}text")] == ["gamma", "0.9", "0.8", "0.65"]
+    heights = [float(point.split(",")[1]) for point in panel.find("{*}polyline").get("points").split()]
+    bottom, top = curves.HIGH - curves.EDGE, curves.EDGE
+    assert heights == pytest.approx([bottom - 0.25 * (bottom - top), top, top], abs=0.1)
     assert report.noticed(rows, plants.TO_MEASURE) == {"gamma"}
     assert {plant.kind for plant in defects.stronger(["noise", "swapped_channels"])} == {"noise"}
 
