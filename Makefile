@@ -72,7 +72,7 @@ bench: setup  ## measurements of this machine, into reports/bench/; installs the
 	$(PIP) install -q -c constraints.txt -e '.[bench]'
 	@for script in agreement metrics startup; do echo "$$script"; $(BIN)/python "bench/$$script.py"; done
 
-proof: data  ## how often the gate is wrong, on 1000 fresh phantom patients; about three quarters of an hour, after `make repro`
+proof: data  ## how often the gate is wrong, on 1000 fresh phantom patients; an hour or more, after `make repro`
 	$(BIN)/python -m bench.prove
 	$(BIN)/python -m bench.copies
 
