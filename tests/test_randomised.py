@@ -8,8 +8,8 @@ from safetensors.numpy import load_file, save_file
 from tiny_heads import PEOPLE, ROW, store, trained
 
 from synthgate.errors import ArtefactError, CohortError, LineageError
-from synthgate.generators import randomised
-from synthgate.generators.randomised import load
+from synthgate.generators import anatomies
+from synthgate.generators.generator import load
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def copy(folder, tmp_path):
 def test_an_anatomy_is_a_head_with_a_lesion_inside_it(folder):
     generator = load(folder)
     for index in range(12):
-        anatomy = generator.anatomy(index, 0)
+        anatomy = generator.anatomies.anatomy(index, 0)
         assert anatomy.label.any() and set(np.unique(anatomy.label)) <= {0, 1, 2}
         assert set(np.unique(anatomy.map)) <= {0, 1, 2, 16, 17, 18}
         # around the lesion is head, in the plane
@@ -41,7 +41,7 @@ def test_an_anatomy_is_a_head_with_a_lesion_inside_it(folder):
 
 def test_donors_are_told_truly_and_used_evenly(folder):
     generator = load(folder)
-    pairs = [tuple(part.patient for part in generator.donors(index, 3)) for index in range(30)]
+    pairs = [tuple(part.patient for part in generator.anatomies.donors(index, 3)) for index in range(30)]
     heads = Counter(head for head, _ in pairs)
     assert heads == dict.fromkeys(PEOPLE[:6], 5)
     assert all(head != lesion for head, lesion in pairs)
@@ -49,26 +49,26 @@ def test_donors_are_told_truly_and_used_evenly(folder):
     assert set(lesions) == set(PEOPLE[:5])  # patient5 has none
     assert max(lesions.values()) <= 10
     for index in range(3):
-        assert generator.anatomy(index, 3).donors == pairs[index]
+        assert generator.anatomies.anatomy(index, 3).donors == pairs[index]
 
 
 def test_without_recombination_a_lesion_stays_in_its_own_head(made, tmp_path):
     generator = load(trained(tmp_path, made, dataclasses.replace(ROW, recombine=False)))
-    anatomies = [generator.anatomy(index, 0) for index in range(5)]
-    assert sorted(anatomy.donors for anatomy in anatomies) == [(name,) for name in PEOPLE[:5]]
-    for anatomy in anatomies:
+    drawn = [generator.anatomies.anatomy(index, 0) for index in range(5)]
+    assert sorted(anatomy.donors for anatomy in drawn) == [(name,) for name in PEOPLE[:5]]
+    for anatomy in drawn:
         case = next(case for case in made.cases if case.patient == anatomy.donors[0])
         assert 0.6 < (anatomy.label > 0).sum() / (made.label(case) > 0).sum() < 1.3
 
 
 def test_anatomy_and_sample_are_functions_of_their_seeds(folder):
     one, other = load(folder), load(folder)
-    first, second = one.anatomy(5, 1), other.anatomy(5, 1)
+    first, second = one.anatomies.anatomy(5, 1), other.anatomies.anatomy(5, 1)
     assert first.map.tobytes() == second.map.tobytes()
-    images = [one.sample(first, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    images = [one.sample([first], [{}], np.random.default_rng(seed))[0] for seed in (0, 0, 1)]
     assert images[0].tobytes() == images[1].tobytes() != images[2].tobytes()
     assert images[0].shape == (2, *first.map.shape)
-    assert first.map.tobytes() != one.anatomy(5, 2).map.tobytes()
+    assert first.map.tobytes() != one.anatomies.anatomy(5, 2).map.tobytes()
 
 
 def test_the_lesion_of_a_patient_not_on_the_card_is_refused(copy, made):
@@ -100,21 +100,21 @@ def test_another_format_is_told(copy):
 
 
 def test_a_lesion_that_fits_no_head_is_told(folder):
-    generator = dataclasses.replace(load(folder), rim=1000.0)
+    held = dataclasses.replace(load(folder).anatomies, rim=1000.0)
     with pytest.raises(CohortError, match="no lesion fits into the head"):
-        generator.anatomy(0, 0)
+        held.anatomy(0, 0)
 
 
 def test_a_lesion_partly_outside_the_brain_is_drawn_again(folder, monkeypatch):
     generator = load(folder)
     seen = []
-    place = randomised.place
+    place = anatomies.place
 
     def first_outside(lesion, head, rng):
         label, lost = place(lesion, head, rng)
         seen.append(lost)
         return (np.zeros_like(label), 50) if len(seen) == 1 else (label, lost)
 
-    monkeypatch.setattr(randomised, "place", first_outside)
-    assert generator.anatomy(0, 0).label.any()
+    monkeypatch.setattr(anatomies, "place", first_outside)
+    assert generator.anatomies.anatomy(0, 0).label.any()
     assert len(seen) > 1

@@ -12,7 +12,7 @@ from synthgate.cohort.prepare import prepare_volume
 from synthgate.errors import LineageError
 from synthgate.files import digest
 from synthgate.generators import sampling
-from synthgate.generators.randomised import load
+from synthgate.generators.generator import load
 from synthgate.generators.sampling import synthesize
 from synthgate.scratch import Scratch
 
@@ -42,12 +42,12 @@ def test_the_table_says_where_each_case_comes_from(folder, generator):
     rows = read_table(folder)
     assert [row["case_id"] for row in rows] == [f"b-{i:04d}" for i in range(4)]
     made = load(generator)
-    heads = {head.patient: head for head in made.heads}
+    heads = {head.patient: head for head in made.anatomies.heads}
     for index, row in enumerate(rows):
         assert row["patient_id"] == f"synthetic-{row['case_id']}"
         assert (row["study"], row["generator"], row["seed"], row["intent"]) == ("brain", "tiny", "7", "training-only")
         donors = tuple(row["donors"].split(";"))
-        assert donors == made.anatomy(index, 7).donors
+        assert donors == made.anatomies.anatomy(index, 7).donors
         assert {key: row[key] for key in ("site", "sex")} == heads[donors[0]].attributes
 
 
@@ -60,8 +60,8 @@ def test_the_card_carries_the_generators_patients_and_terms(folder):
 
 def test_a_written_case_is_the_sample_and_prepares_to_it(folder, generator):
     made = load(generator)
-    anatomy = made.anatomy(1, 7)
-    image = made.sample(anatomy, np.random.default_rng([7, 1, 1]))
+    anatomy = made.anatomies.anatomy(1, 7)
+    [image] = made.sample([anatomy], [{}], np.random.default_rng([7, 1, 1]))
     volume = load_case(folder / "b-0001", CHANNELS)
     assert volume.spacing_known
     np.testing.assert_allclose(np.linalg.norm(volume.affine[:3, :3], axis=0), anatomy.spacing_mm, rtol=1e-5)

@@ -10,7 +10,7 @@ from synthgate.cohort.case import Volume
 from synthgate.cohort.store import Entry, Store, write
 from synthgate.generators.patients import chosen
 from synthgate.generators.training import train
-from synthgate.params import Batch, Generator, Patients
+from synthgate.params import Batch, Generator, Patients, Randomised
 from synthgate.scratch import Scratch
 
 CHANNELS = ("t1", "flair")
@@ -19,7 +19,9 @@ LEVELS = ((200.0, 900.0), (500.0, 500.0), (900.0, 300.0))
 """Intensity per planted cluster and channel: shell, body, core."""
 LESION = {1: (150.0, 200.0), 2: (400.0, 1200.0)}
 SPLITS = ["train"] * 6 + ["validation", "hold-out"]
-ROW = Generator("brain", "randomised", Patients("all", 0), clusters=3, smoothing=0.5, recombine=True, seed=0)
+ROW = Randomised(
+    study="brain", kind="randomised", patients=Patients("all", 0), clusters=3, smoothing=0.5, recombine=True, seed=0
+)
 BATCH = Batch("brain", "tiny", cases=4, seed=7, intent="training-only")
 PREPARE = dataclasses.replace(
     params.load(Path(__file__).parents[1] / "params.yaml").studies["brain"].prepare, size=(32, 32)

@@ -13,8 +13,8 @@ from synthgate.cohort.folder import write_case, write_table
 from synthgate.errors import LineageError
 from synthgate.files import read_json, replacing, write_json
 from synthgate.generators.anatomy import ATTRIBUTES, Anatomy
+from synthgate.generators.generator import Generator, load
 from synthgate.generators.patients import refuse_untrained
-from synthgate.generators.randomised import RandomisedGenerator, load
 from synthgate.params import Batch, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
@@ -71,10 +71,10 @@ def synthesize(
         )  # fmt: skip
 
 
-def _maker(generator: RandomisedGenerator, batch: Batch, name: str, index: int) -> Callable[[Path], None]:
+def _maker(generator: Generator, batch: Batch, name: str, index: int) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        anatomy = generator.anatomy(index, batch.seed)
-        image = generator.sample(anatomy, np.random.default_rng([batch.seed, index, 1]))
+        anatomy = generator.anatomies.anatomy(index, batch.seed)
+        [image] = generator.sample([anatomy], [anatomy.attributes], np.random.default_rng([batch.seed, index, 1]))
         case_id = f"{name}-{index:04d}"
         write_case(folder, case_id, volume_of(anatomy, image, generator.channels))
         row = {

@@ -15,8 +15,8 @@ from synthgate.errors import CohortError
 from synthgate.files import replacing, write_json
 from synthgate.generators import clusters
 from synthgate.generators.anatomy import ATTRIBUTES, FIRST_CLUSTER, complete, cut, depth
+from synthgate.generators.generator import CONFIG, FORMAT, WEIGHTS
 from synthgate.generators.patients import admit
-from synthgate.generators.randomised import CONFIG, FORMAT, WEIGHTS
 from synthgate.params import Generator, Prepare, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch

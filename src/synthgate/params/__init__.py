@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from synthgate.errors import ParamsError
 from synthgate.params.complaints import complaint
 from synthgate.params.kinds import strict
-from synthgate.params.making import Batch, Generator, Patients
+from synthgate.params.making import Batch, Diffusion, Fitting, Gan, Generator, Learned, Patients, Randomised
 from synthgate.params.study import (
     GROUPS,
     Arm,
@@ -38,14 +38,19 @@ __all__ = [
     "Batch",
     "Calibrate",
     "Cohort",
+    "Diffusion",
     "Encoder",
+    "Fitting",
+    "Gan",
     "Gate",
     "Generator",
+    "Learned",
     "OwnEncoder",
     "Params",
     "Patients",
     "Prepare",
     "Probe",
+    "Randomised",
     "Release",
     "Segmenter",
     "Study",

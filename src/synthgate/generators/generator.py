@@ -1,0 +1,85 @@
+"""A trained generator: anatomies, and a painter that makes images of them. One interface for all kinds.
+
+Its files are `config.json`, `weights.safetensors` (anatomies and tables) and, where the painter is learned, the
+network's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from synthgate import cards
+from synthgate.cards import Card
+from synthgate.errors import ArtefactError, LineageError
+from synthgate.files import read_json
+from synthgate.generators.anatomies import Anatomies
+from synthgate.generators.anatomy import Anatomy, Head, Lesion
+from synthgate.generators.randomised import Randomised
+
+WEIGHTS = "weights.safetensors"
+CONFIG = "config.json"
+FORMAT = 1
+
+
+class Painter(Protocol):
+    """Makes images of anatomies."""
+
+    def sample(
+        self, anatomies: Sequence[Anatomy], attributes: Sequence[Mapping[str, str]], rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """An image [channel, x, y, z] float32 of each anatomy, in the prepared store's convention.
+
+        `attributes` are those the image is to show, one mapping for each anatomy.
+        """
+
+
+@dataclass(frozen=True)
+class Generator:
+    """`load` it; `anatomies.anatomy` and `sample` are pure functions of their seeds."""
+
+    card: Card
+    channels: tuple[str, ...]
+    anatomies: Anatomies
+    painter: Painter
+
+    def sample(
+        self, anatomies: Sequence[Anatomy], attributes: Sequence[Mapping[str, str]], rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """As the painter's."""
+        return self.painter.sample(anatomies, attributes, rng)
+
+
+def load(folder: Path) -> Generator:
+    """Load a trained generator.
+
+    Raises ArtefactError for a missing or broken file, and LineageError where an anatomy is of a patient whom the
+    generator's card does not list.
+    """
+    card, config = cards.read(folder), read_json(folder / CONFIG)
+    try:
+        if config["format"] != FORMAT or config["kind"] != "randomised":
+            raise ArtefactError(
+                f"{folder / CONFIG}: expected kind randomised, format {FORMAT}; rebuild with `dvc repro`"
+            )
+        weights = load_file(folder / WEIGHTS)
+        anatomies, painter = Anatomies.built(config, weights), Randomised.built(config, weights)
+        generator = Generator(card, tuple(config["channels"]), anatomies, painter)
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder / WEIGHTS} is missing; run `dvc repro` to make it") from None
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise ArtefactError(
+            f"{folder}: {CONFIG} and {WEIGHTS} do not fit ({error}); rebuild with `dvc repro`"
+        ) from error
+    parts: list[Head | Lesion] = [*anatomies.heads, *anatomies.lesions]
+    for part in parts:
+        if part.patient not in card.patients:
+            raise LineageError(
+                f"{folder}: the anatomy {part.key} is of patient {part.patient}, whom the generator's card does not "
+                f"list; train it again with `dvc repro`"
+            )
+    return generator
