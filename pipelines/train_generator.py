@@ -22,7 +22,8 @@ def main(name: str) -> None:
     with Scratch.opened(f"train_generator-{name}", {"params": params.as_plain(row), "inputs": inputs}) as scratch:
         training.train(
             name, row, study.prepare, store, cases, patients, places.generator(name), scratch,
-            regions=dict(study.cohort.regions), inputs=inputs, terms=cards.read(build).terms,
+            reports=places.reports("train_generator", name), regions=dict(study.cohort.regions), inputs=inputs,
+            terms=cards.read(build).terms, compute=everything.compute,
         )  # fmt: skip
 
 

@@ -19,9 +19,8 @@ LEVELS = ((200.0, 900.0), (500.0, 500.0), (900.0, 300.0))
 """Intensity per planted cluster and channel: shell, body, core."""
 LESION = {1: (150.0, 200.0), 2: (400.0, 1200.0)}
 SPLITS = ["train"] * 6 + ["validation", "hold-out"]
-ROW = Randomised(
-    study="brain", kind="randomised", patients=Patients("all", 0), clusters=3, smoothing=0.5, recombine=True, seed=0
-)
+PATIENTS = Patients("all", 0)
+ROW = Randomised(study="brain", kind="randomised", patients=PATIENTS, clusters=3, smoothing=0.5, recombine=True, seed=0)
 BATCH = Batch("brain", "tiny", cases=4, seed=7, intent="training-only")
 PREPARE = dataclasses.replace(
     params.load(Path(__file__).parents[1] / "params.yaml").studies["brain"].prepare, size=(32, 32)
@@ -70,6 +69,6 @@ def trained(folder: Path, made: Store, row: Generator = ROW, **changed: object) 
     patients = chosen([case.patient for case in made.select("train")], row.patients)
     given = {"cases": [case for case in made.cases if case.patient in patients], "patients": patients} | changed
     with Scratch.opened("train", {}, root=folder / "scratch") as scratch:
-        train("tiny", row, PREPARE, made, out=folder / "tiny", scratch=scratch,
+        train("tiny", row, PREPARE, made, out=folder / "tiny", scratch=scratch, reports=folder / "reports",
               regions={"WT": (1, 2), "TC": (1,)}, inputs={}, terms=("CC0",), **given)  # type: ignore[arg-type]  # fmt: skip
     return folder / "tiny"

@@ -12,6 +12,8 @@ from scipy import ndimage
 
 FIRST_CLUSTER = 16
 """Map values from here on are clusters; those below are lesion labels."""
+FEWEST = 8
+"""A class with fewer voxels in a case has no mean there."""
 ATTRIBUTES = ("site", "sex", "age")
 """What is kept of a patient's attributes: a synthetic case has those of its head."""
 
@@ -63,6 +65,11 @@ class Anatomy:
     def label(self) -> np.ndarray:
         """[x, y, z] uint8 with the study's label values only."""
         return np.where(self.map < FIRST_CLUSTER, self.map, 0).astype(np.uint8)
+
+
+def values_of(clusters: int) -> list[int]:
+    """All values that a map of so many clusters may hold within the head."""
+    return [*range(1, FIRST_CLUSTER), *range(FIRST_CLUSTER, FIRST_CLUSTER + clusters)]
 
 
 def box_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,10 @@ network's.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -20,6 +21,7 @@ from synthgate.files import read_json
 from synthgate.generators.anatomies import Anatomies
 from synthgate.generators.anatomy import Anatomy, Head, Lesion
 from synthgate.generators.randomised import Randomised
+from synthgate.params import KINDS, Learned
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
@@ -54,6 +56,15 @@ class Generator:
         return self.painter.sample(anatomies, attributes, rng)
 
 
+def _painter(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], folder: Path) -> Painter:
+    row: Any = TypeAdapter(KINDS[config["kind"]]).validate_python(config["params"])
+    if isinstance(row, Learned):
+        from synthgate.generators.learned.painter import Painter as Network  # torch and MONAI take seconds
+
+        return Network.built(config, weights, row, folder)
+    return Randomised.built(config, weights)
+
+
 def load(folder: Path) -> Generator:
     """Load a trained generator.
 
@@ -62,13 +73,13 @@ def load(folder: Path) -> Generator:
     """
     card, config = cards.read(folder), read_json(folder / CONFIG)
     try:
-        if config["format"] != FORMAT or config["kind"] != "randomised":
+        if config["format"] != FORMAT or config["kind"] not in KINDS:
             raise ArtefactError(
-                f"{folder / CONFIG}: expected kind randomised, format {FORMAT}; rebuild with `dvc repro`"
+                f"{folder / CONFIG}: expected a kind of {', '.join(KINDS)}, format {FORMAT}; rebuild with `dvc repro`"
             )
         weights = load_file(folder / WEIGHTS)
-        anatomies, painter = Anatomies.built(config, weights), Randomised.built(config, weights)
-        generator = Generator(card, tuple(config["channels"]), anatomies, painter)
+        anatomies = Anatomies.built(config, weights)
+        generator = Generator(card, tuple(config["channels"]), anatomies, _painter(config, weights, folder))
     except FileNotFoundError:
         raise ArtefactError(f"{folder / WEIGHTS} is missing; run `dvc repro` to make it") from None
     except (KeyError, TypeError, ValueError, SafetensorError) as error:

@@ -5,7 +5,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from synthgate.generators.anatomy import Head, Lesion
+from synthgate.generators.anatomy import Head, Lesion, box_of
 from synthgate.generators.fields import smooth_noise
 
 ROTATION_DEG = 15.0
@@ -15,11 +15,12 @@ SHIFT = 0.03
 LESION_WAVE = 0.12
 """Standard deviation of the lesion's elastic displacement, as a share of its half size."""
 HEAD_ROTATION_DEG = 6.0
-HEAD_SCALES = (0.93, 1.0)
 HEAD_WAVE = 1.2
-"""Whole-map deformation; the wave in in-plane voxels. Never enlarged, since the head's box fills its grid."""
+"""Whole-map deformation; the wave in in-plane voxels."""
 WAVE_LENGTH = 14.0
 """Voxels between two knots of the head's wave."""
+FITTINGS = 6
+"""Tries to give a deformed head its box back."""
 
 
 def put_back(lesion: Lesion, head: Head) -> np.ndarray:
@@ -70,19 +71,39 @@ def place(lesion: Lesion, head: Head, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def deform(codes: np.ndarray, spacing_mm: tuple[float, float, float] | None, rng: np.random.Generator) -> np.ndarray:
-    """A mild affine and elastic deformation of a whole map [x, y, z]."""
+    """A mild rotation and elastic deformation of a whole map [x, y, z].
+
+    The head keeps its box in the plane: its size is its patient's, and to prepare the image of it changes no pixel.
+    """
     spacing = np.array(spacing_mm or (1.0, 1.0, 1.0))[:, None, None, None]
     middle = ((np.array(codes.shape) - 1) / 2)[:, None, None, None]
     rotation = rotation_matrix(rng.uniform(-HEAD_ROTATION_DEG, HEAD_ROTATION_DEG, 3), spacing_mm is not None)
-    scales = rng.uniform(*HEAD_SCALES, 3)[:, None, None, None]
-    grid = np.stack(np.meshgrid(*map(np.arange, codes.shape), indexing="ij")).astype(np.float32)
-    away = ((grid - middle) * spacing).astype(np.float32)
-    back = np.einsum("ji,jxyz->ixyz", rotation.astype(np.float32), away) / (scales * spacing) + middle
     knots = [max(3, round(n * s / WAVE_LENGTH)) for n, s in zip(codes.shape, (spacing / spacing[0]).flat, strict=True)]
     wave = np.stack([smooth_noise(codes.shape, tuple(knots), rng) for _ in range(3)])
     # across slices the wave has the same length in mm; of unknown distance, a fraction of a slice
-    back += HEAD_WAVE * wave * (spacing[0] / spacing if spacing_mm else np.array([1, 1, 0.2])[:, None, None, None])
-    return _warped(codes, back)
+    wave *= HEAD_WAVE * (spacing[0] / spacing if spacing_mm else np.array([1, 1, 0.2])[:, None, None, None])
+    grid = np.stack(np.meshgrid(*map(np.arange, codes.shape), indexing="ij")).astype(np.float32)
+
+    def back(low: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Where to read for a voxel: of the grid moved by `low` and scaled, then turned, then bent."""
+        at = (grid + 0.5) * scale[:, None, None, None] + low[:, None, None, None] - 0.5
+        away = ((at - middle) * spacing).astype(np.float32)
+        return np.einsum("ji,jxyz->ixyz", rotation.astype(np.float32), away) / spacing + middle + wave
+
+    wanted, sides = box_of(codes > 0)
+    low, scale = np.zeros(3), np.ones(3)
+    out = codes
+    for _ in range(FITTINGS):
+        out = _warped(codes, back(low, scale))
+        if not out.any():
+            return codes
+        found, sizes = box_of(out > 0)
+        if (found[:2] == wanted[:2]).all() and (sizes[:2] == sides[:2]).all():
+            break
+        step = np.append(sizes[:2] / sides[:2], 1.0)
+        low = low + scale * np.append(found[:2] - step[:2] * wanted[:2], 0.0)
+        scale = scale * step
+    return out
 
 
 def _warped(codes: np.ndarray, back: np.ndarray) -> np.ndarray:

@@ -22,6 +22,8 @@ from synthgate.scratch import Scratch
 COLUMNS = ("case_id", "patient_id", "study", "generator", "seed", "intent", "donors", *ATTRIBUTES)
 SCALE = 1000
 """Prepared intensity 1 in a written image, which holds integers."""
+DARKEST = 300
+"""Prepared intensity 0 within the head: far enough above the background for every reader to tell them apart."""
 
 
 def synthesize(
@@ -87,11 +89,8 @@ def _maker(generator: Generator, batch: Batch, name: str, index: int) -> Callabl
 
 
 def volume_of(anatomy: Anatomy, image: np.ndarray, channels: tuple[str, ...]) -> Volume:
-    """A prepared-convention image [channel, x, y, z] as a volume of whole numbers, 1 standing for `SCALE`.
-
-    Within the head at least 1, so that the darkest tissue is not taken for background.
-    """
-    whole = np.where(anatomy.map > 0, np.maximum(np.rint(image * SCALE), 1), 0).astype(np.float32)
+    """A prepared-convention image [channel, x, y, z] as a volume of whole numbers, from `DARKEST` by `SCALE`."""
+    whole = np.where(anatomy.map > 0, np.rint(image * SCALE) + DARKEST, 0).astype(np.float32)
     spacing = anatomy.spacing_mm
     return Volume(
         images=dict(zip(channels, whole, strict=True)),

@@ -1,8 +1,10 @@
-"""Training the generator `randomised`: clusters over all its patients, then each patient's anatomy and contrasts."""
+"""Training a generator: clusters over all its patients, each patient's anatomy and contrasts, and then its painter."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -14,17 +16,17 @@ from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing, write_json
 from synthgate.generators import clusters
-from synthgate.generators.anatomy import ATTRIBUTES, FIRST_CLUSTER, complete, cut, depth
+from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, FIRST_CLUSTER, complete, cut, depth, values_of
 from synthgate.generators.generator import CONFIG, FORMAT, WEIGHTS
+from synthgate.generators.learned import paintings
 from synthgate.generators.patients import admit
-from synthgate.params import Generator, Prepare, as_plain
+from synthgate.learning.weights import NAME as NETWORK
+from synthgate.params import Compute, Generator, Learned, Prepare, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
 SAMPLES = 2000
 """Voxels of each case that the clusters are fitted on."""
-FEWEST = 8
-"""A class with fewer voxels in a case has no mean there."""
 RIM_SHARE = 0.05
 """Share of all lesion voxels that may lie nearer to the head's surface than the rim."""
 
@@ -39,12 +41,15 @@ def train(
     out: Path,
     scratch: Scratch,
     *,
+    reports: Path,
     regions: dict[str, tuple[int, ...]],
     inputs: dict[str, str],
     terms: tuple[str, ...] = (),
+    compute: Compute | None = None,
 ) -> None:
     """Train the generator `name` on `cases`, all of training patients in `patients`; write it to the folder `out`.
 
+    What is plotted of it goes to the folder `reports`: `curves` and `samples`, empty where nothing is learned.
     Each case's part is a piece of `scratch`, so a killed training continues. Raises LineageError for a case of another
     patient or split, and CohortError where no patient has a lesion or a head is too plain to cluster.
     """
@@ -77,11 +82,19 @@ def train(
             for case in cases
         ],
     }  # fmt: skip
+    facts: dict[str, Any] = {"clusters": row.clusters, "heads": len(cases), "lesions": len(lesions)}
+    painted = None
+    if isinstance(row, Learned):
+        painted = paintings.train(row, store, cases, parts, classes, scratch, name, compute or Compute())
+        table |= painted.tables
+        facts |= painted.facts
+    paintings.write_reports(painted, reports)
     with replacing(out) as beside:
         beside.mkdir()
         save_file(weights | table | {"clusters": centres}, beside / WEIGHTS)
         write_json(beside / CONFIG, config)
-        facts = {"clusters": row.clusters, "heads": len(cases), "lesions": len(lesions)}
+        if painted:
+            shutil.copyfile(painted.weights / NETWORK, beside / NETWORK)
         cards.write(
             beside,
             Card("train_generator", name, row.study, tuple(patients), as_plain(row), inputs, terms, facts),
@@ -152,7 +165,7 @@ def _contrasts(parts: Sequence[dict[str, np.ndarray]], count: int) -> tuple[list
     total = np.maximum(times, 1)
     middle = (mean * weight).sum(0) / total
     between = np.sqrt(((mean - middle) ** 2 * weight).sum(0) / total)
-    values = np.array([*range(1, FIRST_CLUSTER), *range(FIRST_CLUSTER, FIRST_CLUSTER + count)])
+    values = np.array(values_of(count))
     present = voxels.sum(0) > 0
     # a class too small to be measured anywhere looks like anything
     middle[times[:, 0] == 0], between[times[:, 0] == 0] = 0.5, 0.3

@@ -15,7 +15,18 @@ from pydantic.dataclasses import dataclass
 from synthgate.errors import ParamsError
 from synthgate.params.complaints import complaint
 from synthgate.params.kinds import strict
-from synthgate.params.making import Batch, Diffusion, Fitting, Gan, Generator, Learned, Patients, Randomised
+from synthgate.params.making import (
+    KINDS,
+    Batch,
+    Compute,
+    Diffusion,
+    Fitting,
+    Gan,
+    Generator,
+    Learned,
+    Patients,
+    Randomised,
+)
 from synthgate.params.study import (
     GROUPS,
     Arm,
@@ -34,10 +45,12 @@ from synthgate.params.study import (
 
 __all__ = [
     "GROUPS",
+    "KINDS",
     "Arm",
     "Batch",
     "Calibrate",
     "Cohort",
+    "Compute",
     "Diffusion",
     "Encoder",
     "Fitting",
@@ -69,10 +82,17 @@ class Params:
     studies: Mapping[str, StudyRow]
     generators: Mapping[str, Generator]
     batches: Mapping[str, Batch]
+    compute: Compute = Compute()
 
     def __post_init__(self) -> None:
         for name, generator in self.generators.items():
             _known(f"generators.{name}.study", generator.study, self.studies)
+            size = self.studies[generator.study].prepare.size
+            if isinstance(generator, Learned) and any(side % generator.multiple for side in size):
+                raise ValueError(
+                    f"generators.{name}: {len(generator.features)} levels on squares of {generator.patch} pixels need "
+                    f"sides that are multiples of {generator.multiple}, but prepare.size is {list(size)}"
+                )
         for name, batch in self.batches.items():
             _known(f"batches.{name}.study", batch.study, self.studies)
             _known(f"batches.{name}.generator", batch.generator, self.generators)

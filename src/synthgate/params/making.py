@@ -54,6 +54,11 @@ class Fitting:
     """Decay per step of the exponential moving average of the weights, which is what samples."""
     checkpoint_every: Count
     """Steps between checkpoints: each is kept for resuming, sampled, and judged by the criterion."""
+    judged: Annotated[int, Field(ge=4)]
+    """Slices of learned and of unseen patients by which the criterion judges a checkpoint."""
+    memorised: Annotated[float, Field(gt=0, lt=1)]
+    """Training stops where samples for learned patients' maps are nearer to their images than this share of how far
+    those for unseen patients' are from theirs."""
     inner: Annotated[float, Field(gt=0, lt=1)]
     """Share of the training patients that the weights never learn from: they choose the checkpoint and stop it."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -73,6 +78,15 @@ class Learned(Source):
     """Side of the in-plane squares of pixels that become channels of one; 1: none do."""
     fitting: Fitting
 
+    def __post_init__(self) -> None:
+        if len(self.features) < 3 or any(width < 8 or width % 8 for width in self.features):
+            raise ValueError(f"features must be at least three multiples of 8, got {list(self.features)}")
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of a prepared slice are to be multiples of."""
+        return int(self.patch * 2 ** (len(self.features) - 1))
+
 
 @dataclass(frozen=True, config=strict, kw_only=True)
 class Diffusion(Learned):
@@ -80,7 +94,7 @@ class Diffusion(Learned):
 
     kind: Literal["diffusion"]
     flow: Literal["rectified", "ddpm", "ddim"]
-    """rectified: a straight path from noise to image; ddpm, ddim: noise is predicted, and sampled with it or without."""
+    """rectified: a straight path from noise to image; ddpm, ddim: noise is predicted, then sampled with or without."""
     steps: Count
     """Network evaluations of one sample (twice as many with guidance)."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
@@ -92,8 +106,11 @@ class Gan(Learned):
     """A generator and a discriminator: hinge loss, DiffAugment, feature matching, spectral norm."""
 
     kind: Literal["gan"]
-    discriminator: tuple[int, ...]
-    """Channels of the discriminator's levels, finest first."""
+    critic_features: Count
+    """Channels of the discriminator's first level; each further one has twice as many."""
+    critic_levels: Count
+    critic_rate: Annotated[float, Field(gt=0)]
+    """Its learning rate."""
     matching: Annotated[float, Field(ge=0)]
     """Weight of feature matching."""
 
@@ -101,6 +118,17 @@ class Gan(Learned):
 Generator = Annotated[Randomised | Diffusion | Gan, Field(discriminator="kind")]
 """A row of `generators`."""
 KINDS: Mapping[str, type[Source]] = {"randomised": Randomised, "diffusion": Diffusion, "gan": Gan}
+
+
+@dataclass(frozen=True, config=strict)
+class Compute:
+    """What learned generators train on, in Lightning's words. A batch is over all devices and does not grow by them."""
+
+    accelerator: str = "auto"
+    devices: int | Literal["auto"] = 1
+    num_nodes: Count = 1
+    strategy: str = "auto"
+    """E.g. ddp; of several processes on CPUs, ddp with accelerator cpu (gloo)."""
 
 
 @dataclass(frozen=True, config=strict)

@@ -1,0 +1,55 @@
+"""The GAN's losses: hinge (1705.02894), feature matching (1711.11585), both under DiffAugment (2006.10738)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthgate.generators.learned.slices import Drawn
+
+SHIFT = 0.125
+"""Largest translation, as a share of the side."""
+CUT = 0.4
+"""Side of the square that is cut out, as a share of the image's."""
+
+
+def augmented(image: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
+    """Image and condition [slice, …, x, y] side by side, both shifted and cut alike, the image brighter or darker.
+
+    The same `uniform` does the same; it is differentiable, and meets real and made images alike.
+    """
+    count, _, width, height = image.shape
+    middle = image.mean((1, 2, 3), keepdim=True)
+    bright, contrast = ((uniform[:, place, None, None, None] - 0.5) for place in (1, 2))
+    both = torch.cat([(image - middle) * (1 + contrast) + middle + bright, condition], 1)
+    shift = ((uniform[:, 3:5] * 2 - 1) * SHIFT * torch.tensor([width, height], device=image.device)).round().long()
+    reach = int(SHIFT * max(width, height)) + 1
+    padded = functional.pad(both, [reach] * 4)
+    rows = torch.arange(width, device=image.device)[None] + reach + shift[:, :1]
+    columns = torch.arange(height, device=image.device)[None] + reach + shift[:, 1:]
+    which = torch.arange(count, device=image.device)[:, None, None]
+    moved = padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    x, y = (torch.linspace(0, 1, side, device=image.device) for side in (width, height))
+    beyond = (x[None] - uniform[:, 5:6]).abs()[:, :, None] > CUT / 2
+    beside = (y[None] - uniform[:, 6:7]).abs()[:, None, :] > CUT / 2
+    return moved * (beyond | beside)[:, None]
+
+
+def judged(critic: nn.Module, residual: Tensor, batch: Drawn, spread: float) -> list[Tensor]:
+    """The critic's features of augmented images, logits last."""
+    channels = residual.shape[1]
+    head, mean = batch.condition[:, -1:], batch.condition[:, :channels]
+    seen: list[Tensor] = critic(augmented(mean + residual * spread * head, batch.condition, batch.uniform))
+    return seen
+
+
+def critic_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+    """Hinge loss of the discriminator."""
+    return functional.relu(1 - real[-1]).mean() + functional.relu(1 + made[-1]).mean()
+
+
+def drawing_loss(real: Sequence[Tensor], made: Sequence[Tensor], matching: float) -> Tensor:
+    """Hinge loss of the generator, and by how much the features differ from those of the real slice."""
+    apart = [functional.l1_loss(ours, theirs.detach()) for ours, theirs in zip(made[:-1], real[:-1], strict=True)]
+    return matching * torch.stack(apart).mean() - made[-1].mean()

@@ -1,0 +1,100 @@
+"""Which checkpoint is best, and whether it memorises: by slices of patients the weights never learned from.
+
+A checkpoint paints the label maps of learned and of unseen training patients. Fidelity is the kernel distance between
+what it paints for unseen maps and their real slices; 1-NN accuracy is told beside it. Memorisation: what a painter adds
+to a learned patient's map must not be nearer to that patient's own image than it is for an unseen patient. The space is
+of Haar wavelets, which the gate does not use.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from synthgate.stats.distances import kernel_distance
+from synthgate.stats.neighbours import one_nn_accuracy
+
+LEVELS = 3
+CELLS = 4
+"""Wavelet energies are averaged over so many cells along each side."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is told of a checkpoint."""
+
+    step: int
+    kernel_distance: float
+    """Unbiased, of wavelet energies; the smallest is chosen."""
+    one_nn_accuracy: float
+    """0.5: painted slices are not told apart; 1: always."""
+    nearness: float
+    """Median distance of painted to real slices of learned patients, over that of unseen patients; 1: no memory."""
+
+    def row(self) -> dict[str, float]:
+        """As a row of the plots' table."""
+        return asdict(self)
+
+
+def wavelets(images: np.ndarray) -> np.ndarray:
+    """[slice, channel, x, y] → [slice, feature]: log energies of Haar wavelets of three levels, in a coarse grid."""
+    out, low = [], np.asarray(images, np.float64)
+    for _ in range(LEVELS):
+        low = low[:, :, : low.shape[2] // 2 * 2, : low.shape[3] // 2 * 2]
+        a, b, c, d = low[:, :, ::2, ::2], low[:, :, 1::2, ::2], low[:, :, ::2, 1::2], low[:, :, 1::2, 1::2]
+        low = (a + b + c + d) / 2
+        for detail in ((a - b + c - d) / 2, (a + b - c - d) / 2, (a - b - c + d) / 2):
+            out.append(np.log(_cells(detail**2) + 1e-4).reshape(len(images), -1))
+    return np.concatenate([*out, _cells(low).reshape(len(images), -1)], axis=1)
+
+
+def _cells(values: np.ndarray) -> np.ndarray:
+    """Means over a grid of CELLS × CELLS, [slice, channel, CELLS, CELLS]."""
+    for axis in (2, 3):
+        parts = np.array_split(np.arange(values.shape[axis]), CELLS)
+        values = np.stack([values.take(part, axis).mean(axis) for part in parts], axis)
+    return values
+
+
+def distances(painted: np.ndarray, real: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    """[slice] 1 − correlation within the head of residuals [slice, channel, x, y]; `heads` [slice, x, y] bool."""
+    out = []
+    for ours, theirs, head in zip(painted, real, heads, strict=True):
+        a, b = ours[:, head], theirs[:, head]
+        a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+        out.append(1 - float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-9)))
+    return np.array(out)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Slices that were painted, and the real ones; arrays [slice, …]."""
+
+    painted: np.ndarray
+    """Residuals [slice, channel, x, y]."""
+    real: np.ndarray
+    condition: np.ndarray
+    patient: np.ndarray
+
+    def images(self, residuals: np.ndarray) -> np.ndarray:
+        """Residuals on their mean images."""
+        channels = residuals.shape[1]
+        return (self.condition[:, :channels] + residuals) * self.condition[:, -1:]
+
+    def apart(self) -> float:
+        """Median distance of painted to real residuals."""
+        return float(np.median(distances(self.painted, self.real, self.condition[:, -1] > 0)))
+
+
+def judge(step: int, learned: Shown, unseen: Shown) -> Judged:
+    """Judge a checkpoint by what it painted for maps of learned and of unseen patients."""
+    ours, real = (wavelets(unseen.images(part)) for part in (unseen.painted, unseen.real))
+    spread = np.maximum(real.std(axis=0), 1e-6)
+    ours, real = (part / spread / np.sqrt(part.shape[1]) for part in (ours, real))
+    told = one_nn_accuracy(ours, real, unseen.patient, unseen.patient)
+    apart = kernel_distance(ours, real)
+    return Judged(
+        step=step,
+        kernel_distance=float("nan") if apart is None else apart,
+        one_nn_accuracy=float("nan") if told is None else told,
+        nearness=learned.apart() / max(unseen.apart(), 1e-9),
+    )

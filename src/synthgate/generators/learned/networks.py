@@ -1,0 +1,87 @@
+"""The networks of learned painters: MONAI's, on images whose squares of pixels are folded into channels."""
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets import DiffusionModelUNet, DynUNet, PatchDiscriminator
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+GROUPS = 8
+"""Of the group norm; widths are multiples of it."""
+
+
+class Folded(nn.Module):
+    """A time- and class-conditional U-Net, [slice, channel, x, y] → [slice, out, x, y].
+
+    Squares of `patch` pixels become channels of one pixel and back (Shi et al. 2016): the same pixels for a fraction of
+    the time. The condition is laid beside the input.
+    """
+
+    def __init__(self, inputs: int, outputs: int, features: Sequence[int], patch: int, classes: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.network = DiffusionModelUNet(
+            spatial_dims=2,
+            in_channels=inputs * patch**2,
+            out_channels=outputs * patch**2,
+            channels=tuple(features),
+            attention_levels=[False] * len(features),
+            num_res_blocks=1,
+            norm_num_groups=GROUPS,
+            num_class_embeds=classes + 1,
+            with_conditioning=False,
+        )
+
+    def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
+        """`time` [slice] in 0..1000, `group` [slice] class indices, 0 for none."""
+        folded = functional.pixel_unshuffle(torch.cat([image, condition], 1), self.patch)
+        out: Tensor = self.network(folded, time, class_labels=group)
+        return functional.pixel_shuffle(out, self.patch)
+
+
+class Drawing(nn.Module):
+    """The GAN's generator: a U-Net from condition, noise and class to a residual, on folded pixels as `Folded`."""
+
+    def __init__(self, images: int, condition: int, features: Sequence[int], patch: int, classes: int) -> None:
+        super().__init__()
+        self.patch, self.classes = patch, classes
+        levels = len(features)
+        self.network = DynUNet(
+            spatial_dims=2,
+            in_channels=(images + condition) * patch**2 + classes + 1,
+            out_channels=images * patch**2,
+            kernel_size=[3] * levels,
+            strides=[1] + [2] * (levels - 1),
+            upsample_kernel_size=[2] * (levels - 1),
+            filters=features,
+            norm_name=("group", {"num_groups": GROUPS}),
+        )
+
+    def forward(self, noise: Tensor, condition: Tensor, group: Tensor) -> Tensor:
+        """Noise [slice, image, x, y], condition [slice, plane, x, y], class [slice] → residual [slice, image, x, y]."""
+        folded = functional.pixel_unshuffle(torch.cat([noise, condition], 1), self.patch)
+        told = functional.one_hot(group, self.classes + 1).to(folded.dtype)[:, :, None, None]
+        planes = told.expand(-1, -1, *folded.shape[2:])
+        out: Tensor = self.network(torch.cat([folded, planes], 1))
+        return functional.pixel_shuffle(out, self.patch)
+
+
+def critic(inputs: int, features: int, levels: int) -> nn.Module:
+    """Patches of image and condition [slice, channel, x, y] → the features of all levels, logits last.
+
+    Spectral norm (Miyato et al. 2018, 1802.05957) and no other: nothing mixes the slices of a batch.
+    """
+    network = PatchDiscriminator(
+        spatial_dims=2,
+        channels=features,
+        in_channels=inputs,
+        out_channels=1,
+        num_layers_d=levels,
+        norm=None,  # type: ignore[arg-type]
+    )
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d):
+            spectral_norm(module)
+    return network

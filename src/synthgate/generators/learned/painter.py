@@ -1,0 +1,95 @@
+"""A learned painter: a network that adds to the mean image of an anatomy what the classes' means do not tell."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from synthgate.cohort.prepare import BRIGHTEST
+from synthgate.generators.anatomy import Anatomy
+from synthgate.generators.learned import diffusion, networks, noise
+from synthgate.generators.learned.conditions import Conditions, Styles
+from synthgate.learning import weights
+from synthgate.params import Diffusion, Gan, Learned
+
+AT_ONCE = 64
+"""Slices a network sees at a time when it samples."""
+
+
+def build(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
+    """The network of a row of `generators`."""
+    told, classes = conditions.channels(channels), len(conditions.groups)
+    if isinstance(params, Gan):
+        return networks.Drawing(channels, told, params.features, params.patch, classes)
+    return networks.Folded(channels + told, channels, params.features, params.patch, classes)
+
+
+@torch.inference_mode()
+def paint(network: nn.Module, params: Learned, condition: Tensor, group: Tensor, draw: Callable[[], Tensor]) -> Tensor:
+    """Residuals [slice, channel, x, y] of unit spread; `draw()` gives noise of that shape."""
+    if isinstance(params, Diffusion):
+        return diffusion.sample(network, condition, group, params, draw)
+    out: Tensor = network(draw(), condition, group)
+    return out
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Paints whole heads, slice by slice from noise that knows its neighbours."""
+
+    network: nn.Module
+    params: Learned
+    conditions: Conditions
+    styles: Styles
+    spread: float
+    """Standard deviation of the residuals learned from."""
+    alike: np.ndarray
+    """Correlation of neighbouring slices, by band (`noise.BANDS`)."""
+
+    @classmethod
+    def built(
+        cls, config: Mapping[str, Any], tables: Mapping[str, np.ndarray], params: Learned, folder: Path
+    ) -> "Painter":
+        """From the configuration, the tables and the network's weights that training wrote; raises ArtefactError."""
+        styles = Styles(
+            tuple(config["classes"]), tables["style.means"], tuple(one["attributes"] for one in config["heads"])
+        )
+        conditions = Conditions.of(config["classes"], params.attributes, styles.attributes)
+        network = weights.load(build(params, len(config["channels"]), conditions), folder)
+        return cls(network, params, conditions, styles, float(tables["spread"][0]), tables["alike"])
+
+    def sample(
+        self, anatomies: Sequence[Anatomy], attributes: Sequence[Mapping[str, str]], rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """An image [channel, x, y, z] float32 of each anatomy, in the prepared store's convention."""
+        return [self._one(anatomy, shown, rng) for anatomy, shown in zip(anatomies, attributes, strict=True)]
+
+    def _one(self, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
+        table = self.styles.draw({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
+        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), table)
+        channels = table.shape[1]
+        shape = (len(condition), channels, *condition.shape[2:])
+        device = next(self.network.parameters()).device
+        group = torch.full((len(condition),), self.conditions.group(shown), device=device)
+        pieces = np.array_split(np.arange(len(condition)), -(-len(condition) // AT_ONCE))
+        seed, made = rng.integers(2**62), []
+        for piece in pieces:
+            # every piece draws the noise of the whole volume, which knows no borders of pieces
+            draw = functools.partial(_part, shape, self.alike, np.random.default_rng(seed), piece, device)
+            told = torch.from_numpy(condition[piece]).to(device)
+            made.append(paint(self.network, self.params, told, group[piece], draw))
+        residual = torch.cat(made).cpu().numpy() * self.spread
+        image = (condition[:, :channels] + residual) * condition[:, -1:]
+        return np.ascontiguousarray(np.clip(image, 0, BRIGHTEST).transpose(1, 2, 3, 0))
+
+
+def _part(
+    shape: tuple[int, ...], alike: np.ndarray, rng: np.random.Generator, piece: np.ndarray, device: torch.device
+) -> Tensor:
+    """The noise of some slices of a volume."""
+    return torch.from_numpy(noise.correlated(shape, alike, rng)[piece]).to(device)

@@ -1,0 +1,243 @@
+"""Training a learned painter: its loss and average, and the checkpoint that is kept."""
+
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from synthgate.files import remove, replacing
+from synthgate.generators.learned import adversarial, diffusion, networks
+from synthgate.generators.learned.criterion import Judged, Shown, judge
+from synthgate.generators.learned.painter import build, paint
+from synthgate.generators.learned.slices import Batches, Drawn, Slices
+from synthgate.learning import loop, weights
+from synthgate.params import Diffusion, Gan, Learned
+from synthgate.scratch import Scratch
+
+GRID = 4
+"""Slices in a grid of samples."""
+
+
+def average_of(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights, quicker in the first steps."""
+
+    def mixed(average: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        return average + (1 - kept) * (now - average)
+
+    return AveragedModel(network, avg_fn=mixed)
+
+
+class Teaching(LightningModule):
+    """One painter's training: AdamW, a short warm-up, then a cosine to zero; hinge GAN or diffusion."""
+
+    def __init__(self, network: nn.Module, critic: nn.Module | None, params: Learned, spread: float) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.critic, self.params, self.spread = network, critic, params, spread
+        self.average = average_of(network, params.fitting.ema)
+        self.average.requires_grad_(False)
+
+    def configure_optimizers(self) -> Any:
+        """The network's, then the critic's where there is one; both rates follow the same course."""
+        fitting, params = self.params.fitting, self.params
+        rated = [(self.network, fitting.learning_rate, (0.9, 0.99))]
+        if self.critic is not None and isinstance(params, Gan):
+            rated = [(self.network, fitting.learning_rate, (0.0, 0.99)), (self.critic, params.critic_rate, (0.0, 0.99))]
+        optimisers = [torch.optim.AdamW(m.parameters(), lr=r, betas=b, weight_decay=1e-4) for m, r, b in rated]
+        warm = max(1, min(100, fitting.steps // 20))
+
+        def course(step: int) -> float:
+            return min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step / fitting.steps, 1))))
+
+        return optimisers, [torch.optim.lr_scheduler.LambdaLR(one, course) for one in optimisers]
+
+    def training_step(self, batch: Drawn, _: int) -> dict[str, Tensor]:
+        """One optimiser step of each network on a batch; tells the loss of the painter."""
+        schedulers = self.lr_schedulers()
+        loss = self._adversarial(batch) if isinstance(self.params, Gan) else self._diffusion(batch)
+        for one in schedulers if isinstance(schedulers, list) else [schedulers]:
+            one.step()  # type: ignore[union-attr]
+        self.average.update_parameters(self.network)
+        return {"loss": loss.detach()}
+
+    def _step(self, optimiser: Any, loss: Tensor) -> None:
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        optimiser.step()
+
+    def _diffusion(self, batch: Drawn) -> Tensor:
+        assert isinstance(self.params, Diffusion)
+        loss = diffusion.loss(self.network, batch, self.params)
+        self._step(self.optimizers(), loss)
+        return loss
+
+    def _adversarial(self, batch: Drawn) -> Tensor:
+        assert isinstance(self.params, Gan) and self.critic is not None
+        ours, theirs = self.optimizers()  # type: ignore[attr-defined]
+        made = self.network(batch.noise, batch.condition, batch.group)
+        real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
+        made_seen = adversarial.judged(self.critic, made.detach(), batch, self.spread)
+        self._step(theirs, adversarial.critic_loss(real_seen, made_seen))
+        with torch.no_grad():
+            real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
+        loss = adversarial.drawing_loss(
+            real_seen, adversarial.judged(self.critic, made, batch, self.spread), self.params.matching
+        )
+        self._step(ours, loss)
+        return loss
+
+
+class Chooser(Callback):
+    """At every checkpoint judges what the averaged weights paint; keeps the best, and stops one that memorises."""
+
+    def __init__(
+        self, learned: Slices, unseen: Slices, params: Learned, spread: float, folder: Path, what: str
+    ) -> None:
+        self.params, self.spread, self.folder, self.what = params, spread, folder, what
+        self.learned, self.unseen = (_some(part, params.fitting.judged) for part in (learned, unseen))
+        self.samples = folder / "samples"
+        self.history: list[Judged] = []
+        self.stopped = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training has to know."""
+        return {"history": [one.row() for one in self.history]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where it was left."""
+        self.history = [Judged(**row) for row in state["history"]]
+
+    @property
+    def best(self) -> Judged:
+        """The checkpoint of the smallest kernel distance among those that do not memorise; else the first one."""
+        sound = [one for one in self.history if not self._memorises(one)] or self.history[:1]
+        return min(sound, key=lambda one: (math.isnan(one.kernel_distance), one.kernel_distance))
+
+    def _memorises(self, one: Judged) -> bool:
+        return one.nearness < self.params.fitting.memorised
+
+    def kept(self, step: int) -> Path:
+        """Where the weights of a step's average are."""
+        return self.folder / f"average-{step}"
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Judge, keep, and perhaps stop; on the first device alone."""
+        assert isinstance(module, Teaching)
+        fitting = self.params.fitting
+        step = min((trainer.current_epoch + 1) * fitting.checkpoint_every, fitting.steps)
+        if trainer.is_global_zero:
+            network = module.average.module.eval()
+            shown = [self._shown(network, part, module.device) for part in (self.learned, self.unseen)]
+            network.train()
+            self._draw(step, shown[1])
+            self.history.append(judge(step, *shown))
+            if self.best.step == step:
+                with replacing(self.kept(step)) as beside:
+                    beside.mkdir()
+                    weights.save(network, beside)
+            for one in self.history[:-1]:
+                if one.step != self.best.step:
+                    remove(self.kept(one.step))
+            last = self.history[-1]
+            print(f"{self.what}: kernel distance {last.kernel_distance:.4f}, 1-NN accuracy {last.one_nn_accuracy:.2f}, "
+                  f"nearness {last.nearness:.2f}", file=sys.stderr, flush=True)  # fmt: skip
+            self.stopped = self._memorises(last)
+        trainer.should_stop = trainer.strategy.broadcast(self.stopped)
+        if self.stopped:
+            print(f"{self.what}: stopped at step {step}: it memorises patients", file=sys.stderr, flush=True)
+
+    def _draw(self, step: int, shown: Shown) -> None:
+        """A grid of what was painted for unseen maps: a row for each slice, a column for each channel."""
+        rows = np.linspace(0, len(shown.painted) - 1, GRID).round().astype(int)
+        images = np.clip(shown.images(shown.painted)[rows], 0, 1).transpose(0, 3, 1, 2)[:, ::-1]
+        wide = images.reshape(-1, images.shape[2] * images.shape[3])
+        self.samples.mkdir(parents=True, exist_ok=True)
+        with replacing(self.samples / f"step-{step:06d}.png") as beside:
+            beside.write_bytes(imagecodecs.png_encode((255 * wide).astype(np.uint8)))
+
+    def _shown(self, network: nn.Module, part: "_Some", device: torch.device) -> Shown:
+        condition, group = torch.from_numpy(part.condition).to(device), torch.from_numpy(part.group).to(device)
+        rng = np.random.default_rng([0, len(part.group)])
+        painted = paint(network, self.params, condition, group,
+                        lambda: diffusion.plain(rng, condition, part.real.shape[1]))  # fmt: skip
+        return Shown(painted.float().cpu().numpy() * self.spread, part.real, part.condition, part.patient)
+
+
+@dataclass(frozen=True)
+class _Some:
+    real: np.ndarray
+    condition: np.ndarray
+    group: np.ndarray
+    patient: np.ndarray
+
+
+def _some(slices: Slices, count: int) -> _Some:
+    """Slices spread evenly over the patients, from those with much of the head in them."""
+    index = slices.index()
+    area = np.array([(slices.maps[number][:, :, plane] > 0).sum() for number, plane in index])
+    large = index[area > np.median(area)]
+    rows = large[np.linspace(0, len(large) - 1, min(count, len(large))).round().astype(int)]
+    residual, condition, group = slices.take(rows)
+    return _Some(residual, condition, group, np.array([slices.cases[number].patient for number, _ in rows]))
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a training gives."""
+
+    weights: Path
+    """Folder with the chosen average."""
+    best: Judged
+    history: Sequence[Judged]
+    curve: loop.Curve
+    memorised: bool
+    """Whether it was stopped for memorising."""
+    samples: Path
+    """Folder of a grid of samples for every checkpoint."""
+
+
+def teach(
+    learned: Slices, unseen: Slices, params: Learned, spread: float, scratch: Scratch, what: str, **trainer: Any
+) -> Taught:
+    """Train a painter on `learned`, choose its checkpoint by `unseen`; resumes what an earlier run left in scratch."""
+    channels, fitting = len(learned.store.channels), params.fitting
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        network = build(params, channels, learned.conditions)
+        critic = None
+        if isinstance(params, Gan):
+            inputs = channels + learned.conditions.channels(channels)
+            critic = networks.critic(inputs, params.critic_features, params.critic_levels)
+        if fitting.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = Teaching(network, critic, params, spread)
+    if fitting.compile:
+        module.network.compile()
+    chooser = Chooser(learned, unseen, params, spread, scratch.path, what)
+    curve = loop.fit(
+        module, Batches(learned, fitting.batch, spread), fitting.steps, fitting.checkpoint_every,
+        scratch.path / "training.ckpt", what, fitting.batch, callbacks=[chooser], precision=fitting.precision,
+        **trainer,
+    )  # fmt: skip
+    return Taught(
+        chooser.kept(chooser.best.step), chooser.best, chooser.history, curve, chooser.stopped, chooser.samples
+    )
+
+
+def write_history(path: Path, history: Sequence[Judged]) -> None:
+    """Write what was judged at every checkpoint, for `dvc plots`: one column for each number."""
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(Judged.__dataclass_fields__), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" for k, v in one.row().items()} for one in history)

@@ -1,0 +1,89 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_heads import BATCH, PATIENTS, TABLE, store, trained
+
+from synthgate import cards
+from synthgate.cohort.folder import read_table
+from synthgate.files import digest
+from synthgate.generators.generator import load
+from synthgate.generators.sampling import synthesize
+from synthgate.params import Diffusion, Fitting, Gan
+from synthgate.scratch import Scratch
+
+FITTING = Fitting(steps=4, batch=4, learning_rate=1e-3, ema=0.9, checkpoint_every=2, judged=4, memorised=0.1, inner=0.3)
+COMMON = {
+    "study": "brain", "patients": PATIENTS, "clusters": 3, "smoothing": 0.5, "recombine": True, "seed": 0,
+    "attributes": ("site",), "features": (8, 16, 16), "patch": 2, "fitting": FITTING,
+}  # fmt: skip
+DIFFUSION = Diffusion(kind="diffusion", flow="rectified", steps=3, guidance=2.0, **COMMON)
+GAN = Gan(kind="gan", critic_features=8, critic_levels=2, critic_rate=1e-3, matching=10.0, **COMMON)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return store(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="module", params=[DIFFUSION, GAN], ids=["diffusion", "gan"])
+def folder(request, made, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("models"), made, request.param)
+
+
+def test_a_sample_is_an_image_of_its_anatomy(folder):
+    generator = load(folder)
+    anatomy = generator.anatomies.anatomy(0, 1)
+    images = [generator.sample([anatomy], [{"site": s}], np.random.default_rng(3))[0] for s in "AAB"]
+    assert images[0].shape == (2, *anatomy.map.shape) and images[0].dtype == np.float32
+    assert np.isfinite(images[0]).all() and images[0].min() >= 0 and (images[0][:, anatomy.map == 0] == 0).all()
+    assert images[0].tobytes() == images[1].tobytes() != images[2].tobytes()
+
+
+def test_a_batch_is_written_and_its_card_knows_the_patients(folder, tmp_path):
+    with Scratch.opened("synthesize", {}, root=tmp_path / "scratch") as scratch:
+        synthesize(folder, tmp_path / "b", BATCH, "b", scratch, splits=TABLE, inputs={})
+    assert len(read_table(tmp_path / "b")) == BATCH.cases
+    assert cards.read(tmp_path / "b").patients == cards.read(folder).patients
+
+
+def test_the_card_tells_how_the_checkpoint_was_chosen(folder):
+    facts = cards.read(folder).facts
+    assert facts["inner_patients"] == 2 and facts["memorised"] is False and facts["stopped_at"] == 4
+    assert facts["checkpoint"]["step"] in (2, 4)
+    reports = folder.parent / "reports"
+    assert len((reports / "curves/loss.csv").read_text().splitlines()) == 3
+    assert (
+        (reports / "curves/checkpoints.csv").read_text().startswith("step,kernel_distance,one_nn_accuracy,nearness\n")
+    )
+    assert sorted(p.name for p in (reports / "samples").iterdir()) == ["step-000002.png", "step-000004.png"]
+
+
+@pytest.mark.parametrize("row", [DIFFUSION, GAN], ids=["diffusion", "gan"])
+def test_a_resumed_training_equals_an_uninterrupted_one(made, row, tmp_path, monkeypatch):
+    from synthgate.generators.learned import teaching
+
+    whole = trained(tmp_path / "whole", made, row)
+    judge, calls = teaching.judge, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return judge(*arguments)
+
+    monkeypatch.setattr(teaching, "judge", failing)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trained(tmp_path / "killed", made, row)
+    assert not (tmp_path / "killed/tiny").exists()
+    monkeypatch.setattr(teaching, "judge", judge)
+    assert digest(trained(tmp_path / "killed", made, row)) == digest(whole)
+
+
+def test_a_painter_that_memorises_is_stopped(made, tmp_path):
+    strict = dataclasses.replace(FITTING, memorised=0.999)
+    for seed in range(3):
+        folder = trained(tmp_path / str(seed), made, dataclasses.replace(DIFFUSION, fitting=strict, seed=seed))
+        facts = cards.read(folder).facts
+        near = [one["nearness"] for one in [facts["checkpoint"]]]
+        assert facts["memorised"] == (facts["stopped_at"] < 4 or near[-1] < 0.999)
