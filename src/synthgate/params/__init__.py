@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from synthgate.errors import ParamsError
 from synthgate.params.complaints import complaint
 from synthgate.params.kinds import strict
-from synthgate.params.making import Batch, Diffusion, Fitting, Gan, Generator, Learned, Patients, Randomised
+from synthgate.params.making import Batch, Diffusion, Fitting, Gan, Generator, Learned, Patients, Privacy, Randomised
 from synthgate.params.study import (
     GROUPS,
     Arm,
@@ -49,6 +49,7 @@ __all__ = [
     "Params",
     "Patients",
     "Prepare",
+    "Privacy",
     "Probe",
     "Randomised",
     "Release",
