@@ -235,6 +235,15 @@ def test_a_step_is_a_function_of_secret_and_step(network):
     assert not np.array_equal(SECRET.rng("patients", 3).random(5), SECRET.rng("noise", 3).random(5))
 
 
+def test_no_step_has_the_noise_of_another():
+    plan, weight = planned(PRIVACY, PATIENTS, 100), nn.Parameter(torch.zeros(2000))
+    noise = []
+    for step in range(3):
+        plan.gradient(lambda _: 0 * weight.sum(), [weight], step, SECRET)
+        noise.append(weight.grad.clone().numpy())
+    assert abs(np.corrcoef(noise) - np.eye(3)).max() < 5 / math.sqrt(2000)
+
+
 def test_the_secret_is_kept_for_resuming_and_told_to_nobody(tmp_path):
     secret = Secret.kept(tmp_path / "secret")
     assert Secret.kept(tmp_path / "secret") == secret and len(secret.key) == 32

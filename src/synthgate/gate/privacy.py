@@ -33,18 +33,18 @@ def judge(trial: Trial) -> list[Finding]:
         _membership(trial),
         _anatomies(batch, reference, rate),
         _reuse(batch),
-        *_promised(trial.promised),
+        *promised(trial.promised),
     ]
 
 
-def _promised(facts: Any) -> list[Finding]:
+def promised(facts: Any) -> list[Finding]:
     """The ε of a generator that was trained privately, as the batch's card has it; informs."""
     if facts is None:
         return []
     name, origin = "differential_privacy", "the card of its generator; it cannot be measured on images"
     try:
         spent, delta = float(facts["epsilon"]), float(facts["delta"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         spent = delta = math.nan
     if not (0 <= spent < math.inf and 0 < delta < 1):
         sentence = "Its card speaks of private training, but not of an ε and a δ."
