@@ -146,6 +146,24 @@ def test_an_unknown_key_is_named_with_its_place_and_the_valid_ones(plain, place,
     assert set(valid) >= set(at(PLAIN, place))
 
 
+def test_private_training_is_parsed_and_its_wrong_keys_told(plain):
+    fitting = {"steps": 9, "batch": 4, "learning_rate": 0.1, "ema": 0, "checkpoint_every": 3, "inner": 0.2}
+    privacy = {"epsilon": 8, "delta": 1e-3, "clip": 1, "patients": 2}
+    plain["generators"]["d"] = plain["generators"]["randomised"] | {
+        "kind": "diffusion", "attributes": [], "features": [8], "patch": 1, "fitting": fitting, "flow": "ddpm",
+        "steps": 3, "privacy": privacy,
+    }  # fmt: skip
+    assert params.parse(plain).generators["d"].privacy == params.Privacy(8.0, 1e-3, 1.0, 2)
+    privacy["oops"] = 1
+    (line,) = refused(plain)
+    assert line.startswith("  generators.d.privacy.oops: unknown key") and "here: epsilon, delta, clip, patie" in line
+    del privacy["oops"]
+    privacy |= {"epsilon": float("inf"), "delta": 1, "clip": 0}
+    assert [line.split(":")[0].rpartition(".")[2] for line in refused(plain)] == ["epsilon", "delta", "clip"]
+    del plain["generators"]["d"]["privacy"]
+    assert params.parse(plain).generators["d"].privacy is None
+
+
 def test_an_unknown_section_is_named(plain):
     plain["models"] = {}
     (line,) = refused(plain)

@@ -1,10 +1,15 @@
 import dataclasses
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny_measured import PARAMS, batch, changed, numbers, reference, trial
 
-from synthgate.gate import copies, privacy, suspects
+from synthgate import cards, params
+from synthgate.cards import Card
+from synthgate.gate import copies, privacy, run, suspects
 from synthgate.gate.measured import stack
 
 REFERENCE = reference(images=True)
@@ -26,6 +31,49 @@ def with_shape(shape, row=4, table=BATCH):
     shapes = table.shape.copy()
     shapes[row] = shape
     return changed(table, shape=shapes)
+
+
+def test_the_epsilon_on_the_card_is_told_with_what_it_does_not_cover():
+    before = dataclasses.replace(trial(BATCH, REFERENCE), promised={"epsilon": 3.2, "delta": 1e-3})
+    [finding] = [f for f in privacy.judge(before) if f.name == "differential_privacy"]
+    assert (finding.outcome, finding.weight, finding.value) == ("passed", "informs", 3.2)
+    assert "ε = 3.20 at δ = 0.001 for each patient" in finding.sentence
+    assert "weights only, not the anatomies" in finding.sentence
+    assert privacy.promised(None) == []
+
+
+@pytest.mark.parametrize("facts", [
+    {}, [], "yes", {"epsilon": 1.0}, {"epsilon": "much", "delta": 1e-3}, {"epsilon": float("inf"), "delta": 1e-3},
+    {"epsilon": -1.0, "delta": 1e-3}, {"epsilon": 1.0, "delta": 1.0}, {"epsilon": None, "delta": 1e-3},
+])  # fmt: skip
+def test_a_promise_that_is_none_is_undefined(facts):
+    [finding] = privacy.promised(facts)
+    assert (finding.outcome, finding.weight, finding.value) == ("undefined", "informs", None)
+
+
+class Reached(Exception):
+    """The trial as it came."""
+
+
+def test_the_card_of_a_batch_reaches_the_axis(tmp_path, monkeypatch):
+    def stop(trial):
+        raise Reached(trial.promised, trial.learned_from)
+
+    row = params.load(Path(__file__).parents[1] / "params.yaml").studies["brain"]
+    tools = SimpleNamespace(reference=REFERENCE, rendered=None, planted=defaultdict(lambda: TRAIN))
+    monkeypatch.setattr(run.places, "judges", lambda study: tmp_path)
+    monkeypatch.setattr(run.checks, "faults", lambda *_: [])
+    monkeypatch.setattr(run.Store, "open", lambda _: SimpleNamespace(cases=()))
+    monkeypatch.setattr(run, "_measured", lambda *_: (None, tools, BATCH))
+    monkeypatch.setattr(run, "findings_of", stop)
+    with pytest.raises(Reached) as reached:
+        run.run("brain", row, tmp_path, "realistic", tmp_path)
+    assert reached.value.args == (None, ())
+    facts = {"privacy": {"epsilon": 3.2, "delta": 1e-3}}
+    cards.write(tmp_path, Card("synthesize", "b", "brain", ("p1",), {}, facts=facts))
+    with pytest.raises(Reached) as reached:
+        run.run("brain", row, tmp_path, "realistic", tmp_path)
+    assert reached.value.args == (facts["privacy"], ("p1",))
 
 
 def noisy(image):

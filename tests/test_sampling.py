@@ -58,6 +58,15 @@ def test_the_card_carries_the_generators_patients_and_terms(folder):
     assert card.facts["cases"] == 4 and card.facts["heads"] == 4
 
 
+def test_the_card_carries_the_epsilon_of_a_private_generator(folder, generator, tmp_path):
+    assert "privacy" not in cards.read(folder).facts
+    private = tmp_path / "private"
+    shutil.copytree(generator, private)
+    card, promise = cards.read(private), {"epsilon": 3.2, "delta": 1e-3}
+    cards.write(private, dataclasses.replace(card, facts={**card.facts, "privacy": promise}))
+    assert cards.read(run(tmp_path, private)).facts["privacy"] == promise
+
+
 def test_a_written_case_is_the_sample_and_prepares_to_it(folder, generator):
     made = load(generator)
     anatomy = made.anatomies.anatomy(1, 7)

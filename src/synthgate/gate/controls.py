@@ -60,7 +60,7 @@ def verdict_on(
     """The verdict on a batch of one's own making before the trial's gate: as realistic, in one draw."""
     as_control = dataclasses.replace(
         trial, batch=batch, reference=reference, params=dataclasses.replace(trial.params, draws=1), intent="realistic",
-        learned_from=(), wish={}, rendered=None, copied=None,
+        learned_from=(), promised=None, wish={}, rendered=None, copied=None,
     )  # fmt: skip
     return decide("", name, "realistic", findings_of(as_control, axes), {"cases": len(batch)})
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from synthgate.gate.likeness import prints
 from synthgate.gate.measured import Measured
 from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Finding, Outcome, Weight, informing
+from synthgate.generators.private import claim
 from synthgate.stats.membership import authenticity, membership, smallest_leak
 from synthgate.stats.neighbours import distance_ratios, nearest_two
 from synthgate.stats.tails import tail_limit
@@ -31,7 +33,23 @@ def judge(trial: Trial) -> list[Finding]:
         _membership(trial),
         _anatomies(batch, reference, rate),
         _reuse(batch),
+        *promised(trial.promised),
     ]
+
+
+def promised(facts: Any) -> list[Finding]:
+    """The ε of a generator that was trained privately, as the batch's card has it; informs."""
+    if facts is None:
+        return []
+    name, origin = "differential_privacy", "the card of its generator; it cannot be measured on images"
+    try:
+        spent, delta = float(facts["epsilon"]), float(facts["delta"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        spent = delta = math.nan
+    if not (0 <= spent < math.inf and 0 < delta < 1):
+        sentence = "Its card speaks of private training, but not of an ε and a δ."
+        return [Finding("privacy", name, "undefined", "informs", sentence, origin=origin)]
+    return [Finding("privacy", name, "passed", "informs", claim(spent, delta), spent, origin=origin)]
 
 
 def suspects(trial: Trial) -> Suspects:

@@ -39,7 +39,7 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
     build, judges = places.build(study), places.judges(study)
     if not judges.is_dir():
         raise ArtefactError(f"{judges} is missing: the gate has no instruments; run `dvc repro calibrate@{study}`")
-    learned_from = cards.read(folder).patients if (folder / cards.NAME).is_file() else ()
+    card = cards.read(folder) if (folder / cards.NAME).is_file() else None
     if faults := checks.faults(folder, "batch", row.cohort.labels, row.cohort.channels):
         verdict = unreadable(faults, study, name, intent)
         with replacing(out / "report") as report:
@@ -57,7 +57,8 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
         intent=intent,
         split_of={case.patient: case.split for case in real.cases},
         contents={case.content: case.patient for case in real.cases},
-        learned_from=learned_from,
+        learned_from=card.patients if card else (),
+        promised=card.facts.get("privacy") if card else None,
         wish=wish or {},
         rendered=tools.rendered,
         copied=stack([tools.planted[plant.name] for plant in plants.TO_MEASURE if plant.axis == "privacy"]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from synthgate.gate.measured import Measured
 from synthgate.gate.verdict import Weight
@@ -25,6 +26,8 @@ class Trial:
     """Digest → pseudonym, of the image of every patient of the study, the hold-out's too."""
     learned_from: tuple[str, ...] = ()
     """Patients on the batch's card; empty for a batch from outside."""
+    promised: Mapping[str, Any] | None = None
+    """What the batch's card says of a private training of its generator."""
     wish: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Attribute → group → share that the batch was to have; attributes without a wish follow the real patients."""
     rendered: Measured | None = None

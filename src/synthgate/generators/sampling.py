@@ -61,6 +61,8 @@ def synthesize(
         "lesions": len({donors[-1] for donors in people}),
         "intent": batch.intent,
     }
+    if "privacy" in generator.card.facts:
+        facts["privacy"] = generator.card.facts["privacy"]
     with replacing(out) as beside:
         beside.mkdir()
         for piece, row in zip(pieces, rows, strict=True):

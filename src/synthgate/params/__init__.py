@@ -25,6 +25,7 @@ from synthgate.params.making import (
     Generator,
     Learned,
     Patients,
+    Privacy,
     Randomised,
 )
 from synthgate.params.study import (
@@ -62,6 +63,7 @@ __all__ = [
     "Params",
     "Patients",
     "Prepare",
+    "Privacy",
     "Probe",
     "Randomised",
     "Release",

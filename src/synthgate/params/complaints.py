@@ -37,7 +37,9 @@ def _siblings(loc: tuple[Any, ...], root: type) -> str:
         field = getattr(kind, "__dataclass_fields__", {}).get(step)
         if field is not None:
             kind = field.type
-        args = getattr(kind, "__args__", ())
+        args: tuple[Any, ...] = getattr(kind, "__args__", ())
+        if type(None) in args:  # an optional section
+            kind = args[0]
         if field is not None and args and getattr(kind, "__origin__", None) is not None:
             kind = args[-1]
     names = getattr(kind, "__dataclass_fields__", {})

@@ -88,6 +88,20 @@ class Learned(Source):
         return int(self.patch * 2 ** (len(self.features) - 1))
 
 
+@dataclass(frozen=True, config=strict)
+class Privacy:
+    """Differentially private training, whose unit is the patient (docs/private.md)."""
+
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Largest ε that the training may spend, at the end of `fitting.steps`."""
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    """Less than 1 / number of patients that the weights learn from."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Largest L2 norm of one patient's gradient in a step."""
+    patients: Count
+    """Patients expected in a step: each is drawn with probability `patients` / number of patients."""
+
+
 @dataclass(frozen=True, config=strict, kw_only=True)
 class Diffusion(Learned):
     """Mask-conditional diffusion in pixel space, slice by slice."""
@@ -99,6 +113,8 @@ class Diffusion(Learned):
     """Network evaluations of one sample (twice as many with guidance)."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
     """Classifier-free guidance on the attributes; 1: none, 0: attributes do not count."""
+    privacy: Privacy | None = None
+    """Where given, the weights are trained privately, and differ from run to run."""
 
 
 @dataclass(frozen=True, config=strict, kw_only=True)
