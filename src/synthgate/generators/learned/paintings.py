@@ -16,11 +16,14 @@ from synthgate.generators.learned import noise, teaching
 from synthgate.generators.learned.conditions import Conditions, Styles
 from synthgate.generators.learned.slices import Slices
 from synthgate.learning import loop
-from synthgate.params import Compute, Learned
+from synthgate.params import Compute, Diffusion, Learned
 from synthgate.scratch import Scratch
 
 MEASURED = 400
 """Slices that the spread of the residuals is measured on."""
+USUAL_SPREAD = 0.1
+USUAL_ALIKE = (0.8, 0.5, 0.3, 0.2, 0.1, 0.0)
+"""Stand in for measured ones in private training; about those of the phantom's first patients."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def train(
     people = tuple({key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes} for case in cases)
     styles = Styles(tuple(classes), means, people)
     conditions = Conditions.of(classes, row.attributes, people)
-    inner = _inner(row, cases)
+    private = row.privacy if isinstance(row, Diffusion) else None
+    inner = set() if private else _inner(row, cases)
 
     def slices(within: bool) -> Slices:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
@@ -65,13 +69,14 @@ def train(
         tables = [styles.table(means[number]) for number in chosen]
         return Slices(store, [cases[number] for number in chosen], maps, tables, conditions, row.seed)
 
-    learned, unseen = slices(False), slices(True)
-    spread, alike = _measured(learned)
-    taught = teaching.teach(learned, unseen, row, spread, scratch.within("painter"), f"train {name}", **vars(compute))
-    facts = {
-        "slices": len(learned.index()), "inner_patients": len(inner), "memorised": taught.memorised,
-        "stopped_at": taught.history[-1].step, "checkpoint": taught.best.row(),
-    }  # fmt: skip
+    learned, home, what = slices(False), scratch.within("painter"), f"train {name}"
+    if private and isinstance(row, Diffusion):
+        spread, alike = USUAL_SPREAD, np.array(USUAL_ALIKE)  # measured ones would not be private
+        taught = teaching.teach_privately(learned, row, private, spread, home, what, **vars(compute))
+    else:
+        spread, alike = _measured(learned)
+        taught = teaching.teach(learned, slices(True), row, spread, home, what, **vars(compute))
+    facts = {"slices": len(learned.index()), "inner_patients": len(inner)} | taught.facts
     tables = {"style.means": means.astype(np.float32), "spread": np.array([spread]), "alike": np.asarray(alike)}
     return Painted(tables, taught.weights, facts, taught.curve, taught.history, taught.samples)
 

@@ -15,13 +15,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from synthgate.errors import ParamsError
 from synthgate.files import remove, replacing
 from synthgate.generators.learned import adversarial, diffusion, networks
 from synthgate.generators.learned.criterion import Judged, Shown, judge
 from synthgate.generators.learned.painter import build, paint
-from synthgate.generators.learned.slices import Batches, Drawn, Slices
+from synthgate.generators.learned.slices import Batches, Drawn, OfPatient, Slices
+from synthgate.generators.private import Plan, Secret, planned, refuse_mixing
 from synthgate.learning import loop, weights
-from synthgate.params import Diffusion, Gan, Learned
+from synthgate.params import Diffusion, Gan, Learned, Privacy
 from synthgate.scratch import Scratch
 
 GRID = 4
@@ -65,7 +67,7 @@ class Teaching(LightningModule):
     def training_step(self, batch: Drawn, _: int) -> dict[str, Tensor]:
         """One optimiser step of each network on a batch; tells the loss of the painter."""
         schedulers = self.lr_schedulers()
-        loss = self._adversarial(batch) if isinstance(self.params, Gan) else self._diffusion(batch)
+        loss = self._learn(batch)
         for one in schedulers if isinstance(schedulers, list) else [schedulers]:
             one.step()  # type: ignore[union-attr]
         self.average.update_parameters(self.network)
@@ -76,14 +78,16 @@ class Teaching(LightningModule):
         self.manual_backward(loss)
         optimiser.step()
 
-    def _diffusion(self, batch: Drawn) -> Tensor:
+    def _learn(self, batch: Drawn) -> Tensor:
+        if isinstance(self.params, Gan):
+            return self._adversarial(batch, self.params)
         assert isinstance(self.params, Diffusion)
         loss = diffusion.loss(self.network, batch, self.params)
         self._step(self.optimizers(), loss)
         return loss
 
-    def _adversarial(self, batch: Drawn) -> Tensor:
-        assert isinstance(self.params, Gan) and self.critic is not None
+    def _adversarial(self, batch: Drawn, params: Gan) -> Tensor:
+        assert self.critic is not None
         ours, theirs = self.optimizers()  # type: ignore[attr-defined]
         made = self.network(batch.noise, batch.condition, batch.group)
         real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
@@ -92,10 +96,32 @@ class Teaching(LightningModule):
         with torch.no_grad():
             real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
         loss = adversarial.drawing_loss(
-            real_seen, adversarial.judged(self.critic, made, batch, self.spread), self.params.matching
+            real_seen, adversarial.judged(self.critic, made, batch, self.spread), params.matching
         )
         self._step(ours, loss)
         return loss
+
+
+class Private(Teaching):
+    """A diffusion painter's training under differential privacy: a step's batch is its number, and no loss is told."""
+
+    def __init__(
+        self, network: nn.Module, params: Diffusion, spread: float, plan: Plan, secret: Secret, shown: OfPatient
+    ):
+        super().__init__(network, None, params, spread)
+        self.plan, self.secret, self.shown = plan, secret, shown
+
+    def _learn(self, batch: Any) -> Tensor:
+        step, params = int(batch), self.params
+        assert isinstance(params, Diffusion)
+
+        def loss_of(patient: str) -> Tensor:
+            drawn = self.shown(patient, self.secret.rng("slices", step, patient))
+            return diffusion.loss(self.network, Drawn(*(part.to(self.device) for part in drawn)), params)
+
+        self.plan.gradient(loss_of, self.network.parameters(), step, self.secret)
+        self.optimizers().step()  # type: ignore[union-attr]
+        return torch.zeros(())
 
 
 class Chooser(Callback):
@@ -198,13 +224,12 @@ class Taught:
 
     weights: Path
     """Folder with the chosen average."""
-    best: Judged
     history: Sequence[Judged]
     curve: loop.Curve
-    memorised: bool
-    """Whether it was stopped for memorising."""
+    """Empty where training was private: losses are not."""
     samples: Path
     """Folder of a grid of samples for every checkpoint."""
+    facts: dict[str, Any]
 
 
 def teach(
@@ -214,25 +239,64 @@ def teach(
     channels, fitting = len(learned.store.channels), params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        network = build(params, channels, learned.conditions)
+        network = _network(params, channels, learned)
         critic = None
         if isinstance(params, Gan):
             inputs = channels + learned.conditions.channels(channels)
             critic = networks.critic(inputs, params.critic_features, params.critic_levels)
-        if fitting.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module = Teaching(network, critic, params, spread)
-    if fitting.compile:
-        module.network.compile()
     chooser = Chooser(learned, unseen, params, spread, scratch.path, what)
     curve = loop.fit(
         module, Batches(learned, fitting.batch, spread), fitting.steps, fitting.checkpoint_every,
         scratch.path / "training.ckpt", what, fitting.batch, callbacks=[chooser], precision=fitting.precision,
         **trainer,
     )  # fmt: skip
-    return Taught(
-        chooser.kept(chooser.best.step), chooser.best, chooser.history, curve, chooser.stopped, chooser.samples
-    )
+    facts = {"memorised": chooser.stopped, "stopped_at": chooser.history[-1].step, "checkpoint": chooser.best.row()}
+    return Taught(chooser.kept(chooser.best.step), chooser.history, curve, chooser.samples, facts)
+
+
+def teach_privately(
+    learned: Slices, params: Diffusion, privacy: Privacy, spread: float, scratch: Scratch, what: str, **trainer: Any
+) -> Taught:
+    """Train a diffusion painter with DP-SGD on all of `learned`: every step, and the last weights (docs/private.md).
+
+    Raises ParamsError where the wished ε is out of reach, or more than one device is asked for.
+    """
+    if trainer.get("devices", 1) != 1 or trainer.get("num_nodes", 1) != 1:
+        raise ParamsError("compute.devices: private training uses one device; set devices and num_nodes to 1")
+    fitting = params.fitting
+    shown = OfPatient(learned, max(1, fitting.batch // privacy.patients), spread)
+    plan = planned(privacy, shown.patients, fitting.steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        network = _network(params, len(learned.store.channels), learned)
+        refuse_mixing(network)
+        key = scratch.path / "secret"
+        module = Private(network, params, spread, plan, Secret.kept(key), shown)
+    checkpoint, out = scratch.path / "training.ckpt", scratch.path / "average"
+
+    def make(folder: Path) -> None:
+        loop.fit(
+            module, torch.tensor, fitting.steps, fitting.checkpoint_every, checkpoint, what, fitting.batch, **trainer
+        )
+        folder.mkdir()
+        weights.save(module.average.module, folder)
+
+    scratch.once(out.name, make)
+    for left in (checkpoint, key):
+        left.unlink(missing_ok=True)
+    none = scratch.path / "samples"
+    none.mkdir(exist_ok=True)
+    return Taught(out, [], [], none, {"privacy": plan.facts(fitting.steps)})
+
+
+def _network(params: Learned, channels: int, learned: Slices) -> nn.Module:
+    network = build(params, channels, learned.conditions)
+    if params.fitting.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if params.fitting.compile:
+        network.compile()
+    return network
 
 
 def write_history(path: Path, history: Sequence[Judged]) -> None:
