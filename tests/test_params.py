@@ -147,7 +147,16 @@ def test_an_unknown_key_is_named_with_its_place_and_the_valid_ones(plain, place,
 
 
 def test_private_training_is_parsed_and_its_wrong_keys_told(plain):
-    fitting = {"steps": 9, "batch": 4, "learning_rate": 0.1, "ema": 0, "checkpoint_every": 3, "inner": 0.2}
+    fitting = {
+        "steps": 9,
+        "batch": 4,
+        "learning_rate": 0.1,
+        "ema": 0,
+        "checkpoint_every": 3,
+        "judged": 4,
+        "memorised": 0.5,
+        "inner": 0.2,
+    }
     privacy = {"epsilon": 8, "delta": 1e-3, "clip": 1, "patients": 2}
     plain["generators"]["d"] = plain["generators"]["randomised"] | {
         "kind": "diffusion", "attributes": [], "features": [8], "patch": 1, "fitting": fitting, "flow": "ddpm",

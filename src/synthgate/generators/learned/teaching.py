@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from synthgate.errors import ParamsError
 from synthgate.files import remove, replacing
 from synthgate.generators.learned import adversarial, diffusion, networks
+from synthgate.generators.learned.conditions import Conditions
 from synthgate.generators.learned.criterion import Judged, Shown, judge
 from synthgate.generators.learned.painter import build, paint
 from synthgate.generators.learned.slices import Batches, Drawn, OfPatient, Slices
@@ -239,12 +240,7 @@ def teach(
     channels, fitting = len(learned.store.channels), params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        network = _network(params, channels, learned)
-        critic = None
-        if isinstance(params, Gan):
-            inputs = channels + learned.conditions.channels(channels)
-            critic = networks.critic(inputs, params.critic_features, params.critic_levels)
-        module = Teaching(network, critic, params, spread)
+        module = module_of(params, channels, learned.conditions, spread)
     chooser = Chooser(learned, unseen, params, spread, scratch.path, what)
     curve = loop.fit(
         module, Batches(learned, fitting.batch, spread), fitting.steps, fitting.checkpoint_every,
@@ -269,7 +265,7 @@ def teach_privately(
     plan = planned(privacy, shown.patients, fitting.steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        network = _network(params, len(learned.store.channels), learned)
+        network = _network(params, len(learned.store.channels), learned.conditions)
         refuse_mixing(network)
         key = scratch.path / "secret"
         module = Private(network, params, spread, plan, Secret.kept(key), shown)
@@ -290,8 +286,17 @@ def teach_privately(
     return Taught(out, [], [], none, {"privacy": plan.facts(fitting.steps)})
 
 
-def _network(params: Learned, channels: int, learned: Slices) -> nn.Module:
-    network = build(params, channels, learned.conditions)
+def module_of(params: Learned, channels: int, conditions: Conditions, spread: float) -> Teaching:
+    """The training of a row of `generators`, from fresh weights; a GAN's with its critic."""
+    critic = None
+    if isinstance(params, Gan):
+        inputs = channels + conditions.channels(channels)
+        critic = networks.critic(inputs, params.critic_features, params.critic_levels)
+    return Teaching(_network(params, channels, conditions), critic, params, spread)
+
+
+def _network(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
+    network = build(params, channels, conditions)
     if params.fitting.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if params.fitting.compile:
