@@ -36,7 +36,7 @@ SMALL = {
     "generators": {"diffusion": None, "gan": None},
     "batches": {"randomised": {"cases": 6}, "diffusion": None, "gan": None},
 }
-"""On top of the preset test: small slices, two arms, no learned generators (test_road_learned has them); and steps enough
+"""On top of the preset test: small slices, two arms, no learned generators (test_road_learned has them); steps enough
 to be killed between two checkpoints."""
 MADE = ("build", "judges", "models", "batches", "reports", "releases")
 STAGES = ["prepare@brain", "calibrate@brain", "train_generator@randomised", "synthesize@randomised",

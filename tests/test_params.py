@@ -159,7 +159,7 @@ def test_private_training_is_parsed_and_its_wrong_keys_told(plain):
     }
     privacy = {"epsilon": 8, "delta": 1e-3, "clip": 1, "patients": 2}
     plain["generators"]["d"] = plain["generators"]["randomised"] | {
-        "kind": "diffusion", "attributes": [], "features": [8], "patch": 1, "fitting": fitting, "flow": "ddpm",
+        "kind": "diffusion", "attributes": [], "features": [8, 8, 8], "patch": 1, "fitting": fitting, "flow": "ddpm",
         "steps": 3, "privacy": privacy,
     }  # fmt: skip
     assert params.parse(plain).generators["d"].privacy == params.Privacy(8.0, 1e-3, 1.0, 2)
