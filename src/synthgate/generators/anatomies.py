@@ -18,7 +18,7 @@ from synthgate.params import Steer, group_of
 
 MOST_OUTSIDE = 0.15
 """A placed lesion with more of its voxels outside the brain than this share is drawn again."""
-TRIES, FAITHFUL = 40, 12
+TRIES, FAITHFUL = 120, 12
 """How often a lesion is placed anew; how many of these tries keep to the donors whose turn it is."""
 GROWTH = 2.0
 """Most that a lesion grows or shrinks along each axis to be of a wished volume, before its random scale."""
@@ -41,6 +41,7 @@ class Anatomies:
     covers: Mapping[int, float]
     """Cluster → largest share of a training patient's lesion that lies on it: fluid is hardly covered, for one."""
     regions: Regions
+    """The outermost first."""
     painted: frozenset[str]
     """Attributes that the painter shows whatever the head: a wish for them does not choose heads."""
     heads: tuple[Head, ...]
@@ -60,9 +61,11 @@ class Anatomies:
         )
         if not lesions:
             raise CohortError("the generator holds no lesion to place; choose training patients who have one")
+        regions = {name: tuple(values) for name, values in config["regions"].items()}
         return cls(
             config["params"]["recombine"], config["rim"], {int(key): share for key, share in config["covers"].items()},
-            {name: tuple(values) for name, values in config["regions"].items()},
+            # JSON has forgotten the order; regions are nested
+            dict(sorted(regions.items(), key=lambda item: -len(item[1]))),
             frozenset(config["params"].get("attributes", ())), heads, lesions,
         )  # fmt: skip
 

@@ -35,8 +35,8 @@ def place(
 ) -> tuple[np.ndarray, int]:
     """The lesion at its relative place in another head, perhaps flipped, rotated, scaled and elastically deformed.
 
-    `mirror` flips it to the other hemisphere, or not, or by chance (None); `growth` scales every axis once more. What is
-    drawn is the same for any of both. Returns [x, y, z] uint8 on the head's grid and the number of voxels that fell off the grid.
+    `mirror` flips it, or not, or by chance (None); `growth` scales every axis once more; neither changes what is drawn.
+    Returns [x, y, z] uint8 on the head's grid and the number of voxels that fell off the grid.
     """
     low, sides = head.box
     spacing = np.array(head.spacing_mm or (1.0, 1.0, 1.0))

@@ -58,7 +58,7 @@ def _regions(anatomies: Anatomies, steer: Steer) -> None:
         key = "volume_ml" if region in steer.volume_ml else "absent"
         if region not in names:
             raise _refused(f"{key}.{region}", f"the regions of the study are {', '.join(names)}")
-        outer = dict(pairwise([(), *anatomies.regions.values()]))[anatomies.regions[region]]
+        outer = anatomies.regions[names[max(names.index(region) - 1, 0)]]
         if region == names[0] and region in steer.absent:
             raise _refused(f"absent.{region}", f"{region} is the whole lesion, and an anatomy is made with one")
         if region != names[0] and not set(outer) - set(anatomies.regions[region]):

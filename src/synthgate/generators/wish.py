@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+from scipy.stats import qmc
 
 from synthgate.params import Steer
 
@@ -36,13 +37,13 @@ class Wish:
 def wish_of(steer: Steer, regions: tuple[str, ...], index: int, seed: int) -> Wish:
     """The wish for case `index`, whatever the number of cases; `regions` are the study's, the outermost first.
 
-    Quantities follow Roberts' R_d sequence (2018, "The unreasonable effectiveness of quasirandom sequences"): additive
-    recurrences whose any stretch is even in each quantity and in all together, so that shares come out as a quota.
+    Quantities follow a Sobol' sequence, whose first 2ⁿ places are even in each of them, so that shares come out as a
+    quota, and nearly so in all together.
     """
     volumes, absents = ([r for r in regions if r in named] for named in (steer.volume_ml, steer.absent))
     keys = [f"volume {r}" for r in volumes] + [f"attribute {name}" for name in steer.attributes]
     keys += [name for name in ("absent", "hemisphere", "lobe", "lesions") if getattr(steer, name)]
-    at = dict(zip(keys, _even(len(keys), index, seed), strict=True))
+    at = dict(zip(keys, _even(len(keys), index, seed), strict=True)) if keys else {}
     # by one number for all, so that cases without a region are among those without what lies in it
     absent = {r: bool(at["absent"] < steer.absent[r]) for r in absents}
     # what lies in an absent region is absent
@@ -65,12 +66,9 @@ def wish_of(steer: Steer, regions: tuple[str, ...], index: int, seed: int) -> Wi
 
 
 def _even(count: int, index: int, seed: int) -> np.ndarray:
-    """[count] numbers in 0..1: place `index` of the sequence that starts at a place drawn by the seed."""
-    ratio = 2.0
-    for _ in range(60):  # the root of ratio^(count+1) = ratio + 1
-        ratio = (1 + ratio) ** (1 / (count + 1))
-    start = np.random.default_rng([seed, 3]).random(count)
-    return (start + index * ratio ** -np.arange(1.0, count + 1)) % 1
+    """[count] numbers in 0..1: place `index` of a Sobol' sequence scrambled by the seed (Owen 1998)."""
+    sequence = qmc.Sobol(count, rng=np.random.default_rng([seed, 3]))
+    return np.asarray(sequence.random_base2(index.bit_length())[index])
 
 
 def _pick(shares: Mapping[T, float], at: float | None) -> T | None:

@@ -16,6 +16,7 @@ from synthgate.errors import ParamsError
 from synthgate.params.complaints import complaint
 from synthgate.params.kinds import strict
 from synthgate.params.making import Batch, Diffusion, Fitting, Gan, Generator, Learned, Patients, Randomised
+from synthgate.params.steer import Steer, group_of
 from synthgate.params.study import (
     GROUPS,
     Arm,
@@ -31,7 +32,6 @@ from synthgate.params.study import (
     Study,
     StudyRow,
 )
-from synthgate.params.steer import Steer, group_of
 
 __all__ = [
     "GROUPS",
