@@ -24,6 +24,8 @@ GROWTH = 2.0
 """Most that a lesion grows or shrinks along each axis to be of a wished volume, before its random scale."""
 NEAREST = 8
 """A lesion for a wished volume is one of so many whose own is nearest to it."""
+MOSTLY = 0.5
+"""A cluster that a larger share of a patient's lesion lies on is no place that lesions spare, as they do fluid."""
 ROUNDS, CLOSE = 5, 0.02
 """Corrections of a lesion's growth, until its volume is as close to the target as this share."""
 GAP = 3
@@ -39,7 +41,7 @@ class Anatomies:
     rim: float
     """In-plane depth below the head's surface, in voxels, above which lesions lie: within it is no brain."""
     covers: Mapping[int, float]
-    """Cluster → largest share of a training patient's lesion that lies on it: fluid is hardly covered, for one."""
+    """Cluster → largest share of a training patient's lesion that lies on it, by what the head would hold there."""
     regions: Regions
     """The outermost first."""
     painted: frozenset[str]
@@ -231,7 +233,7 @@ class Anatomies:
             if (inside > 0).sum() < (1 - MOST_OUTSIDE) * max(int((label > 0).sum()) + lost, 1):
                 return None
             inside = largest(inside) if wish.lesions else inside
-            if any(share > self.covers.get(value, 0.0) for value, share in covered(head.map, inside).items()):
+            if any(share > self._most(cluster) for cluster, share in covered(head.map, inside).items()):
                 return None
             if (
                 out.any()
@@ -241,10 +243,15 @@ class Anatomies:
             out = np.where(inside > 0, inside, out)
         return out
 
+    def _most(self, cluster: int) -> float:
+        """Largest share of a lesion that may lie on a cluster: as in patients; all where one of theirs mostly does."""
+        share = self.covers.get(cluster, 0.0)
+        return 1.0 if share > MOSTLY else share
+
     def _kept(self, codes: np.ndarray, head: Head, wish: Wish, steer: Steer) -> bool:
         """Does the map hold a lesion, and one as wished?"""
         found = shape_of(_label(codes), codes > 0, self.regions, head.spacing_mm)
-        slack = voxel_ml(head.spacing_mm)
+        slack = voxel_ml(head.spacing_mm) / 2
         sized = all(
             steer.volume_ml[region][0] - slack <= found.volume_ml[region] <= steer.volume_ml[region][1] + slack
             for region in wish.volume_ml

@@ -15,6 +15,8 @@ from synthgate.params.steer import Hemisphere, Lobe
 TOUCHING = np.ones((3, 3, 3))
 FEWEST = 10
 """Voxels below which a piece is no lesion of its own."""
+FULLEST = 0.95
+"""Share of the region around it that a sub-region may be grown to."""
 Spacing = tuple[float, float, float] | None
 
 
@@ -74,6 +76,7 @@ def resized(label: np.ndarray, regions: Regions, volume_ml: Mapping[str, float],
         before = int(np.isin(label, around).sum())
         share = int(was.sum()) / max(before, 1)
         count = round(volume_ml[name] / voxel_ml(spacing_mm) if name in volume_ml else share * int(room.sum()))
+        count = min(count, int(max(FULLEST, share) * int(room.sum())))
         outer, inner = set(around) - set(values), set(values) - _within(regions, name)
         if not was.any() or not outer or not {parent, name} & changed:
             continue

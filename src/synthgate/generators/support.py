@@ -44,7 +44,7 @@ def supported(anatomies: Anatomies, steer: Steer, cases: int, seed: int) -> dict
 
 def _refused(wished: str, have: str) -> ParamsError:
     return ParamsError(
-        f"steer.{wished} is wished, but {have}; wish for what they can support, or train the generator on more patients"
+        f"steer: {wished} cannot be had: {have}; wish for less, or train the generator on more patients (or others)"
     )
 
 
