@@ -35,12 +35,17 @@ def voxel_ml(spacing_mm: Spacing) -> float:
     return float(np.prod(spacing_mm)) / 1000 if spacing_mm else 1e-3
 
 
-def shape_of(label: np.ndarray, head: np.ndarray, regions: Regions, spacing_mm: Spacing) -> Shape:
-    """Measure a label [x, y, z] in its head [x, y, z] bool; pieces that touch by a corner are one lesion."""
+def shape_of(
+    label: np.ndarray, head: np.ndarray, regions: Regions, spacing_mm: Spacing, fewest: float = FEWEST
+) -> Shape:
+    """Measure a label [x, y, z] in its head [x, y, z] bool.
+
+    Pieces that touch by a corner are one lesion; one of less than `fewest` voxels is none.
+    """
     sizes = {name: float(np.isin(label, values).sum()) * voxel_ml(spacing_mm) for name, values in regions.items()}
     parts, _ = ndimage.label(label > 0, TOUCHING)
     counts = np.bincount(parts.ravel())[1:]
-    order = [int(i) + 1 for i in np.argsort(-counts, kind="stable") if counts[i] >= FEWEST]
+    order = [int(i) + 1 for i in np.argsort(-counts, kind="stable") if counts[i] >= fewest]
     low, sides = box_of(head) if head.any() else (np.zeros(3), np.ones(3))
     return Shape(sizes, tuple(place_of(_relative(parts == part, low, sides)) for part in order))
 
