@@ -224,21 +224,26 @@ def rows(batches: Mapping[str, Sequence[Look]], without: Sequence[Look], real: S
                 "wish": name, "measure": question.what, "files": float(np.mean([bool(value) for value in told])),
                 "steered": share([question.ask(one.seen, least) for one in some], some),
                 "unsteered": share([question.ask(one.seen, least) for one in without], without),
+                "own": right(question, without, least),
                 "real": right(question, unseen, least), "real_is": "right on unseen patients",
             })  # fmt: skip
         if questions and questions[0] is VOLUME:
-            ratios = np.array([one.seen.volume_ml[WHOLE] / one.told.volume_ml[WHOLE] for one in unseen
-                               if one.told.volume_ml[WHOLE]])  # fmt: skip
             out.append({
                 "wish": name, "measure": "whole lesion, median ml",
                 "files": float(np.median([one.told.volume_ml[WHOLE] for one in some])),
                 "steered": middle([one.seen.volume_ml[WHOLE] for one in some], some),
                 "unsteered": middle([one.seen.volume_ml[WHOLE] for one in without], without),
-                "real": middle(ratios, list(range(len(ratios)))), "real_is": "seen / true on unseen patients",
+                "own": ratio(without), "real": ratio(unseen), "real_is": "seen / true on unseen patients",
             })  # fmt: skip
         for attribute in attributes:
             out += by_attribute(name, attribute, some, without, real)
     return out
+
+
+def ratio(some: Sequence[Look]) -> Row:
+    """Volume of the whole lesion as seen, to that of the label."""
+    sick = [one for one in some if one.told.volume_ml[WHOLE]]
+    return middle([one.seen.volume_ml[WHOLE] / one.told.volume_ml[WHOLE] for one in sick], sick)
 
 
 def threshold(known: Sequence[Look]) -> float:
@@ -277,11 +282,15 @@ def by_attribute(
         error = np.abs(cross_val_predict(model, x, ages, cv=FOLDS) - ages)
         model.fit(x, ages)
         told = [float(one.attributes["age"]) for one in some]
+        off = np.median(np.abs(ages - np.median(ages)))
+
+        def guess(features: np.ndarray) -> np.ndarray:
+            return np.clip(model.predict(features), ages.min(), ages.max())
+
         return [row | {
             "measure": "age, median years", "files": float(np.median(told)),
-            "steered": middle(model.predict(ours), some), "unsteered": middle(model.predict(others), without),
-            "real": middle(error, list(range(len(error)))),
-            "real_is": f"years off, out of fold (the median age is off by {np.median(np.abs(ages - np.median(ages))):.0f})",
+            "steered": middle(guess(ours), some), "unsteered": middle(guess(others), without),
+            "real": middle(error, known), "real_is": f"years off, out of fold (always the median age: {off:.0f})",
         }]  # fmt: skip
     [group] = WISHES[name][0].attributes[attribute]
     model = make_pipeline(
@@ -291,7 +300,8 @@ def by_attribute(
     model.fit(x, texts)
     often = max(np.unique(texts, return_counts=True)[1]) / len(texts)
     return [row | {
-        "measure": f"{attribute} {group}", "files": float(np.mean([one.attributes[attribute] == group for one in some])),
+        "measure": f"{attribute} {group}",
+        "files": float(np.mean([one.attributes[attribute] == group for one in some])),
         "steered": share(list(model.predict(ours) == group), some),
         "unsteered": share(list(model.predict(others) == group), without),
         "real": trials.share(int(hits.sum()), len(hits)), "real_is": f"right out of fold (the commonest: {often:.0%})",
@@ -304,9 +314,9 @@ def share(answers: Sequence[bool | None], of: Sequence[Look]) -> Row:
     return trials.share(sum(bool(value) for value in answers), len(answers), min(heads, len(answers)))
 
 
-def middle(values: Sequence[float] | np.ndarray, of: Sequence[Any]) -> Row:
+def middle(values: Sequence[float] | np.ndarray, of: Sequence[Look]) -> Row:
     """Median with a bootstrap interval over heads."""
-    groups = np.array([one.people[0] if isinstance(one, Look) else one for one in of])
+    groups = np.array([one.people[0] for one in of])
     parts = [np.asarray(values, float)[groups == group] for group in np.unique(groups)]
     rng = np.random.default_rng(0)
     drawn = [
@@ -328,14 +338,24 @@ def markdown(found: Mapping[str, Any], settings: Settings) -> str:
     lines = []
     for row in found["rows"]:
         by_files = f"{row['files']:.0%}" if "share" in row["steered"] else f"{row['files']:.3g}"
-        shown = (told(row["steered"]), told(row["unsteered"]), f"{told(row['real'])}, {row['real_is']}")
+        own = told(row["own"]) if "own" in row else "–"
+        shown = (told(row["steered"]), told(row["unsteered"]), own, f"{told(row['real'])}, {row['real_is']}")
         lines.append((row["wish"], row["measure"], by_files, *shown))
-    head = ("wish", "measured", "by the files", "on the images", "without a wish", "the measure on real patients")
+    head = (
+        "wish",
+        "measured",
+        "by the files",
+        "on the images",
+        "without a wish",
+        "right there",
+        "the measure on real patients",
+    )
     return "\n".join([
         f"# What the generator {settings.generator} does of what it is asked, {settings.cases} cases a wish\n",
         "On the images: lesions as the judge model finds them, attributes by classifiers of real patients. Intervals "
         "are 95 %: Clopper and Pearson's with as many cases as there are different heads; of medians, by bootstrap "
-        "over heads.\n",
+        "over heads. *Right there*: the same measure against the labels of the batch without a wish (of volume: seen / "
+        "true), which tells a generator that disobeys from one whose images the judge model cannot read.\n",
         trials.table(head, lines),
         f"Refused: `lobe: infratentorial`. It says: {found['refused']}\n",
     ])  # fmt: skip

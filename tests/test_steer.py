@@ -33,18 +33,18 @@ def folder(made, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def people(folder):
-    known = load(folder).anatomies
+def known(folder):
+    found = load(folder).anatomies
     heads = tuple(
         dataclasses.replace(head, attributes=dict(head.attributes) | {"sex": sex, "age": str(age)})
-        for head, sex, age in zip(known.heads, SEX, AGE, strict=True)
+        for head, sex, age in zip(found.heads, SEX, AGE, strict=True)
     )
-    return dataclasses.replace(known, heads=heads)
+    return dataclasses.replace(found, people=dataclasses.replace(found.people, heads=heads))
 
 
-def batch(people, steer, cases=CASES, seed=7):
-    supported(people, steer, cases, seed)
-    return [people.anatomy(index, seed, steer) for index in range(cases)]
+def batch(known, steer, cases=CASES, seed=7):
+    supported(known.people, steer, cases, seed)
+    return [known.anatomy(index, seed, steer) for index in range(cases)]
 
 
 def volume(anatomy, *values):
@@ -60,23 +60,23 @@ def middle(anatomy, axis):
 # --- what is wished comes
 
 
-def test_a_wished_volume_is_kept_to(people):
-    sizes = [volume(one, 1, 2) for one in batch(people, Steer(volume_ml={"WT": (1.2, 2.4)}))]
+def test_a_wished_volume_is_kept_to(known):
+    sizes = [volume(one, 1, 2) for one in batch(known, Steer(volume_ml={"WT": (1.2, 2.4)}))]
     assert all(1.18 <= size <= 2.42 for size in sizes)  # to half a voxel
     assert min(sizes) < 1.5 and max(sizes) > 2  # over all of the range
-    assert min(volume(one, 1, 2) for one in batch(people, Steer())) > 2.4  # not by itself
+    assert min(volume(one, 1, 2) for one in batch(known, Steer())) > 2.4  # not by itself
 
 
-def test_a_sub_region_is_grown_within_the_lesion(people):
-    plain = batch(people, Steer())
-    grown = batch(people, Steer(volume_ml={"TC": (2.4, 3.0)}))
+def test_a_sub_region_is_grown_within_the_lesion(known):
+    plain = batch(known, Steer())
+    grown = batch(known, Steer(volume_ml={"TC": (2.4, 3.0)}))
     assert all(2.38 <= volume(one, 1) <= 3.02 for one in grown)
     assert max(volume(one, 1) for one in plain) < 2.4
     assert all(volume(one, 1, 2) > volume(one, 1) for one in grown)
 
 
-def test_an_absent_sub_region_is_relabelled_and_nothing_else_changes(people):
-    plain, some = batch(people, Steer()), batch(people, Steer(absent={"TC": 0.5}))
+def test_an_absent_sub_region_is_relabelled_and_nothing_else_changes(known):
+    plain, some = batch(known, Steer()), batch(known, Steer(absent={"TC": 0.5}))
     without = [index for index, one in enumerate(some) if not (one.label == 1).any()]
     assert len(without) == CASES // 2
     for index, (one, other) in enumerate(zip(some, plain, strict=True)):
@@ -84,56 +84,57 @@ def test_an_absent_sub_region_is_relabelled_and_nothing_else_changes(people):
         np.testing.assert_array_equal(one.label, want)
 
 
-def test_a_hemisphere_is_kept_to(people):
-    assert all(middle(one, 0) < 0.5 for one in batch(people, Steer(hemisphere={"left": 1})))
-    both = Counter(middle(one, 0) < 0.5 for one in batch(people, Steer(hemisphere={"left": 0.5, "right": 0.5})))
+def test_a_hemisphere_is_kept_to(known):
+    assert all(middle(one, 0) < 0.5 for one in batch(known, Steer(hemisphere={"left": 1})))
+    both = Counter(middle(one, 0) < 0.5 for one in batch(known, Steer(hemisphere={"left": 0.5, "right": 0.5})))
     assert both == {True: CASES // 2, False: CASES // 2}
-    assert len({middle(one, 0) < 0.5 for one in batch(people, Steer())}) == 2
+    assert len({middle(one, 0) < 0.5 for one in batch(known, Steer())}) == 2
 
 
-def test_a_lobe_is_kept_to_by_lesions_of_patients_who_have_theirs_there(people):
-    frontal = batch(people, Steer(lobe={"frontal": 1}))
+def test_a_lobe_is_kept_to_by_lesions_of_patients_who_have_theirs_there(known):
+    frontal = batch(known, Steer(lobe={"frontal": 1}))
     assert all(middle(one, 1) > 0.55 for one in frontal)
     assert {one.donors[-1] for one in frontal if len(one.donors) > 1} <= {"patient2", *PEOPLE[:5]}
     assert Counter(one.donors[1] for one in frontal if one.donors[0] != "patient2").keys() == {"patient2"}
 
 
-def test_two_lesions_are_two_apart_of_two_patients(people):
-    for one in batch(people, Steer(lesions={2: 1}, volume_ml={"WT": (2.2, 6)})):
+def test_two_lesions_are_two_apart_of_two_patients(known):
+    for one in batch(known, Steer(lesions={2: 1}, volume_ml={"WT": (2.2, 6)})):
         parts, count = ndimage.label(one.label > 0, np.ones((3, 3, 3)))
         assert count == 2 and np.bincount(parts.ravel())[1:].min() >= 10
         assert len(one.donors) == 3 == len(set(one.donors))
         assert 2.2 <= volume(one, 1, 2) <= 6
 
 
-def test_attributes_choose_heads_evenly_in_the_shares_wished(people):
-    drawn = batch(people, Steer(attributes={"site": {"A": 0.25, "B": 0.75}}), cases=16)
+def test_attributes_choose_heads_evenly_in_the_shares_wished(known):
+    drawn = batch(known, Steer(attributes={"site": {"A": 0.25, "B": 0.75}}), cases=16)
     assert Counter(one.attributes["site"] for one in drawn) == {"A": 4, "B": 12}
     heads = Counter(one.donors[0] for one in drawn)
     assert all(heads[name] == 4 for name in PEOPLE[1:6:2])  # the three of site B
 
 
-def test_age_bands_and_several_attributes_are_met_together(people):
-    for one in batch(people, Steer(attributes={"sex": {"F": 1}, "age": {"70..": 1}})):
+def test_age_bands_and_several_attributes_are_met_together(known):
+    for one in batch(known, Steer(attributes={"sex": {"F": 1}, "age": {"70..": 1}})):
         assert one.donors[0] == "patient4" and (one.attributes["sex"], one.attributes["age"]) == ("F", "70")
 
 
-def test_what_the_painter_shows_chooses_no_head_and_is_stated_as_wished(people):
-    painting = dataclasses.replace(people, painted=frozenset({"site", "age"}))
+def test_what_the_painter_shows_chooses_no_head_and_is_stated_as_wished(known):
+    shown = dataclasses.replace(known.people, painted=frozenset({"site", "age"}))
+    painting = dataclasses.replace(known, people=shown)
     drawn = batch(painting, Steer(attributes={"site": {"B": 1}, "age": {"70..": 1}, "sex": {"F": 1}}), cases=12)
     assert {one.donors[0] for one in drawn} == {"patient0", "patient1", "patient4"}  # the women
     assert {one.attributes["site"] for one in drawn} == {"B"}
     assert {one.attributes["age"] for one in drawn} == {"70", "75"}  # training patients' ages
 
 
-def test_a_lesion_lies_where_those_of_patients_do(people, made):
-    anatomy = people.anatomy(0, 7)
+def test_a_lesion_lies_where_those_of_patients_do(known, made):
+    anatomy = known.anatomy(0, 7)
     assert anatomy.label.any()
-    assert dict(people.covers).keys() == {17, 18} and 0.9 < people.covers[18] < 1  # never on the shell
-    head = next(head for head in people.heads if head.key == "case0")
+    assert dict(known.covers).keys() == {17, 18} and 0.9 < known.covers[18] < 1  # never on the shell
+    head = next(head for head in known.heads if head.key == "case0")
     own = covered(head.map, made.label(next(case for case in made.cases if case.case == "case0")))
-    assert all(share <= people.covers[cluster] for cluster, share in own.items())
-    spared = dataclasses.replace(people, covers=dict(people.covers) | {18: 0.4})
+    assert all(share <= known.covers[cluster] for cluster, share in own.items())
+    spared = dataclasses.replace(known, covers=dict(known.covers) | {18: 0.4})
     with pytest.raises(CohortError, match="no lesion fits"):
         spared.anatomy(0, 7)
 
@@ -159,9 +160,9 @@ def test_a_lesion_lies_where_those_of_patients_do(people, made):
         (Steer(lobe={"frontal": 1}, lesions={2: 1}), "1 of 5 lesions can be made so"),
     ],
 )  # fmt: skip
-def test_the_impossible_is_refused_with_why(people, steer, told):
+def test_the_impossible_is_refused_with_why(known, steer, told):
     with pytest.raises(ParamsError, match=told) as error:
-        supported(people, steer, CASES, 7)
+        supported(known.people, steer, CASES, 7)
     assert str(error.value).startswith("steer: ") and "wish for less" in str(error.value)
 
 
@@ -169,15 +170,15 @@ def test_without_recombination_lesions_stay_as_they_are(made, tmp_path):
     own = load(trained(tmp_path, made, dataclasses.replace(ROW, recombine=False))).anatomies
     for steer in (Steer(volume_ml={"WT": (1, 3)}), Steer(lesions={2: 1}), Steer(hemisphere={"left": 1})):
         with pytest.raises(ParamsError, match=r"recombine: false|right"):
-            supported(own, steer, 4, 0)
+            supported(own.people, steer, 4, 0)
     drawn = batch(own, Steer(attributes={"site": {"B": 1}}, hemisphere={"right": 1}, absent={"TC": 1}), 4)
     assert {one.donors for one in drawn} == {("patient1",), ("patient3",)}
     assert not any((one.label == 1).any() for one in drawn)
 
 
-def test_what_rests_on_few_is_told(people):
-    assert supported(people, Steer(), 4, 7) == {"heads_of": 6, "lesions_of": 5, "rests_on_few": []}
-    found = supported(people, Steer(lobe={"frontal": 1}, attributes={"sex": {"F": 1}}), 4, 7)
+def test_what_rests_on_few_is_told(known):
+    assert supported(known.people, Steer(), 4, 7) == {"heads_of": 6, "lesions_of": 5, "rests_on_few": []}
+    found = supported(known.people, Steer(lobe={"frontal": 1}, attributes={"sex": {"F": 1}}), 4, 7)
     assert found == {"heads_of": 3, "lesions_of": 1, "rests_on_few": ["heads of 3", "lesions of 1"]}
 
 

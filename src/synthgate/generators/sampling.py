@@ -51,7 +51,7 @@ def synthesize(
             f"name a generator of that study in params.yaml"
         )
     refuse_untrained(generator.card.patients, splits, str(generator_folder))
-    behind = supported(generator.anatomies, batch.steer, batch.cases, batch.seed)
+    behind = supported(generator.anatomies.people, batch.steer, batch.cases, batch.seed)
     pieces = [
         scratch.once(f"{name}-{index:04d}", _maker(generator, batch, name, index))
         for index in tracked(range(batch.cases), batch.cases, f"synthesize {name}", "cases")
@@ -64,7 +64,7 @@ def synthesize(
         "heads": len({donors[0] for donors in people}),
         "lesions": len({name for donors in people for name in donors[1:] or donors}),
         "intent": batch.intent,
-        "wished": as_plain(batch.steer),
+        "wished": {key: value for key, value in as_plain(batch.steer).items() if value},
         "delivered": delivered(batch.steer, shapes, rows),
         "steer": behind,
     }
@@ -91,7 +91,7 @@ def _maker(generator: Generator, batch: Batch, name: str, index: int) -> Callabl
             "seed": str(batch.seed), "intent": batch.intent, "donors": ";".join(anatomy.donors), "study": batch.study,
         }  # fmt: skip
         write_json(folder / "row.json", row | dict(anatomy.attributes))
-        shape = shape_of(anatomy.label, anatomy.map > 0, generator.anatomies.regions, anatomy.spacing_mm)
+        shape = shape_of(anatomy.label, anatomy.map > 0, generator.anatomies.people.regions, anatomy.spacing_mm)
         write_json(folder / "shape.json", asdict(shape))
 
     return make

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthgate.errors import ParamsError
-from synthgate.generators.anatomies import GROWTH, Anatomies
+from synthgate.generators.donors import GROWTH, Donors
 from synthgate.generators.shape import Shape
 from synthgate.generators.wish import Wish, wish_of
 from synthgate.params import Steer, group_of
@@ -16,29 +16,29 @@ FEW = 5
 """Donors below which a wish is said to rest on few."""
 
 
-def supported(anatomies: Anatomies, steer: Steer, cases: int, seed: int) -> dict[str, Any]:
+def supported(people: Donors, steer: Steer, cases: int, seed: int) -> dict[str, Any]:
     """Who is behind a wish for a batch: distinct patients for heads and lesions, and what rests on few.
 
     Raises ParamsError saying what was wished, what the training patients have, and what to do.
     """
-    _regions(anatomies, steer)
-    _attributes(anatomies, steer)
-    _places(anatomies, steer)
+    _regions(people, steer)
+    _attributes(people, steer)
+    _places(people, steer)
     heads, lesions = set[str](), set[str]()
     for index in range(cases):
-        wish = wish_of(steer, tuple(anatomies.regions), index, seed)
-        here, there = anatomies.heads_for(wish.attributes), anatomies.lesions_for(wish)
-        people = {lesion.patient for lesion in there}
-        if not anatomies.recombine:
-            here = [head for head in here if head.patient in people]
+        wish = wish_of(steer, tuple(people.regions), index, seed)
+        here, there = people.heads_for(wish.attributes), people.lesions_for(wish)
+        behind = {lesion.patient for lesion in there}
+        if not people.recombine:
+            here = [head for head in here if head.patient in behind]
         if not here:
             raise _refused(f"attributes: {dict(wish.attributes)} together", "no training patient is all of that")
-        if len(people) < (wish.lesions or 1):
-            have = f"{len(people)} of {len(anatomies.lesions)} lesions can be made so"
+        if len(behind) < (wish.lesions or 1):
+            have = f"{len(behind)} of {len(people.lesions)} lesions can be made so"
             raise _refused(f"{_told(wish)} in one case (case {index})", f"{have}, each from a patient of its own")
         heads |= {head.patient for head in here}
-        lesions |= people
-    few = [f"{what} of {len(people)}" for what, people in (("heads", heads), ("lesions", lesions)) if len(people) < FEW]
+        lesions |= behind
+    few = [f"{what} of {len(some)}" for what, some in (("heads", heads), ("lesions", lesions)) if len(some) < FEW]
     return {"heads_of": len(heads), "lesions_of": len(lesions), "rests_on_few": few}
 
 
@@ -52,18 +52,18 @@ def _told(wish: Wish) -> str:
     return str(Wish(wish.volume_ml, wish.absent, wish.hemisphere, wish.lobe, wish.lesions))
 
 
-def _regions(anatomies: Anatomies, steer: Steer) -> None:
-    names = list(anatomies.regions)
+def _regions(people: Donors, steer: Steer) -> None:
+    names = list(people.regions)
     for region in (*steer.volume_ml, *steer.absent):
         key = "volume_ml" if region in steer.volume_ml else "absent"
         if region not in names:
             raise _refused(f"{key}.{region}", f"the regions of the study are {', '.join(names)}")
-        outer = anatomies.regions[names[max(names.index(region) - 1, 0)]]
+        outer = people.regions[names[max(names.index(region) - 1, 0)]]
         if region == names[0] and region in steer.absent:
             raise _refused(f"absent.{region}", f"{region} is the whole lesion, and an anatomy is made with one")
-        if region != names[0] and not set(outer) - set(anatomies.regions[region]):
+        if region != names[0] and not set(outer) - set(people.regions[region]):
             raise _refused(f"{key}.{region}", "the region around it has no label value of its own")
-        if not any(have[region] for have in anatomies.volumes.values()) and steer.absent.get(region, 0) < 1:
+        if not any(have[region] for have in people.volumes.values()) and steer.absent.get(region, 0) < 1:
             raise _refused(f"{key}.{region}", f"no training patient has {region}")
     for outer_name, inner_name in pairwise([name for name in names if name in steer.absent]):
         if steer.absent[inner_name] < steer.absent[outer_name]:
@@ -74,9 +74,9 @@ def _regions(anatomies: Anatomies, steer: Steer) -> None:
     sized = [name for name in names if name in steer.volume_ml]
     for region in sized:
         low, high = steer.volume_ml[region]
-        have = [one[region] for one in anatomies.volumes.values() if one[region]]
+        have = [one[region] for one in people.volumes.values() if one[region]]
         reach, most = (min(have) / GROWTH**3, max(have) * GROWTH**3), max(steer.lesions, default=1)
-        if not anatomies.recombine:
+        if not people.recombine:
             raise _refused(f"volume_ml.{region}", "the generator keeps each lesion as it is (recombine: false)")
         if low < reach[0] or high > reach[1] * most:
             raise _refused(
@@ -89,13 +89,13 @@ def _regions(anatomies: Anatomies, steer: Steer) -> None:
             raise _refused(f"volume_ml.{inner_name}", f"{outer_name} around it is wished to be smaller")
 
 
-def _attributes(anatomies: Anatomies, steer: Steer) -> None:
+def _attributes(people: Donors, steer: Steer) -> None:
     for name, groups in steer.attributes.items():
-        have = sorted({head.attributes[name] for head in anatomies.heads if name in head.attributes})
+        have = sorted({head.attributes[name] for head in people.heads if name in head.attributes})
         if not have:
             raise _refused(f"attributes.{name}", f"the training patients state no {name}")
         for group, share in groups.items():
-            if share and not anatomies.heads_with(name, group):
+            if share and not people.heads_with(name, group):
                 raise _refused(f"attributes.{name}: {group}", f"their {name} is {_values(have)}")
 
 
@@ -108,22 +108,22 @@ def _values(have: Sequence[str]) -> str:
     return ", ".join(have)
 
 
-def _places(anatomies: Anatomies, steer: Steer) -> None:
-    if not anatomies.recombine and any(number > 1 for number, share in steer.lesions.items() if share):
+def _places(people: Donors, steer: Steer) -> None:
+    if not people.recombine and any(number > 1 for number, share in steer.lesions.items() if share):
         raise _refused("lesions", "the generator keeps each lesion in its own head (recombine: false)")
     wished: list[tuple[str, Wish]] = [(f"hemisphere: {one}", Wish(hemisphere=one)) for one in _some(steer.hemisphere)]
     wished += [(f"lobe: {one}", Wish(lobe=one)) for one in _some(steer.lobe)]
     for key, wish in wished:
-        if not anatomies.lesions_for(wish):
-            raise _refused(key, f"the lesions of training patients lie in: {_where(anatomies)}")
+        if not people.lesions_for(wish):
+            raise _refused(key, f"the lesions of training patients lie in: {_where(people)}")
 
 
 def _some(shares: Mapping[Any, float]) -> list[Any]:
     return [group for group, share in shares.items() if share]
 
 
-def _where(anatomies: Anatomies) -> str:
-    places = [anatomies.homes[lesion.key, False] for lesion in anatomies.lesions]
+def _where(people: Donors) -> str:
+    places = [people.homes[lesion.key, False] for lesion in people.lesions]
     return ", ".join(sorted({" ".join(place) for place in places}))
 
 
