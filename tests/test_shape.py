@@ -54,6 +54,19 @@ def test_a_sub_region_gets_its_volume_to_the_voxel_and_what_lies_in_it_keeps_its
     assert (one <= other).all() if share < 1 else (one >= other).all()  # from its border on
 
 
+def test_shares_are_kept_through_all_that_lies_within():
+    x, y = np.meshgrid(np.arange(40) - 19.5, np.arange(40) - 19.5, indexing="ij")
+    rings = (4 - np.hypot(x, y) / 5).clip(0, 4)[..., None].astype(np.uint8)
+    nested = {"A": (1, 2, 3, 4), "B": (2, 3, 4), "C": (3, 4), "D": (4,)}
+    rings[18:22, 18:22] = 4
+    before = {name: np.isin(rings, values).sum() for name, values in nested.items()}
+    after = resized(rings, nested, {"B": 0.5e-3 * before["B"]}, None)
+    got = {name: np.isin(after, values).sum() for name, values in nested.items()}
+    assert got["A"] == before["A"]
+    for name in "BCD":
+        assert got[name] / before[name] == pytest.approx(0.5, abs=0.04)
+
+
 def test_what_lies_in_a_sub_region_is_sized_by_itself(label):
     before = counts(label)
     got = counts(resized(label, REGIONS, {"ET": 100 * VOXEL}, SPACING))

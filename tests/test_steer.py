@@ -10,10 +10,12 @@ from synthgate import cards, params
 from synthgate.cohort.folder import load_case, read_table
 from synthgate.errors import CohortError, ParamsError
 from synthgate.files import digest
+from synthgate.generators import anatomies, donors
 from synthgate.generators.anatomy import box_of, covered
 from synthgate.generators.generator import load
 from synthgate.generators.sampling import synthesize
 from synthgate.generators.support import supported
+from synthgate.generators.wish import Wish
 from synthgate.params import Steer, group_of
 from synthgate.scratch import Scratch
 
@@ -67,6 +69,27 @@ def test_a_wished_volume_is_kept_to(known):
     assert min(volume(one, 1, 2) for one in batch(known, Steer())) > 2.4  # not by itself
 
 
+def test_a_lesion_that_did_not_come_out_as_wished_is_made_anew(known, monkeypatch):
+    monkeypatch.setattr(anatomies, "ROUNDS", 1)  # its growth is never corrected
+    sizes = [volume(one, 1, 2) for one in batch(known, Steer(volume_ml={"WT": (1.2, 2.4)}))]
+    assert all(1.18 <= size <= 2.42 for size in sizes)
+
+
+def test_lesions_nearest_in_size_are_taken(known, monkeypatch):
+    monkeypatch.setattr(donors, "NEAREST", 2)
+    near = known.people.lesions_for(Wish({"WT": 7.82}))
+    assert {lesion.key for lesion in near} == {"case0", "case4"}  # of 7.80 and 7.87 ml
+
+
+def test_where_a_sub_region_must_be_there_lesions_have_it(known):
+    bare = [dataclasses.replace(one, label=np.where(one.label > 0, 2, 0)) for one in known.lesions[1:]]
+    few = dataclasses.replace(known.people, lesions=(known.lesions[0], *bare))
+    assert supported(few, Steer(absent={"TC": 0}), 4, 7)["lesions_of"] == 1
+    assert supported(few, Steer(absent={"TC": 1}), 4, 7)["lesions_of"] == 5
+    with pytest.raises(ParamsError, match="no training patient has TC"):
+        supported(dataclasses.replace(few, lesions=tuple(bare)), Steer(absent={"TC": 0.5}), 4, 7)
+
+
 def test_a_sub_region_is_grown_within_the_lesion(known):
     plain = batch(known, Steer())
     grown = batch(known, Steer(volume_ml={"TC": (2.4, 3.0)}))
@@ -102,8 +125,15 @@ def test_two_lesions_are_two_apart_of_two_patients(known):
     for one in batch(known, Steer(lesions={2: 1}, volume_ml={"WT": (2.2, 6)})):
         parts, count = ndimage.label(one.label > 0, np.ones((3, 3, 3)))
         assert count == 2 and np.bincount(parts.ravel())[1:].min() >= 10
+        assert not (ndimage.binary_dilation(parts == 1, np.ones((3, 3, 3))) & (parts == 2)).any()
         assert len(one.donors) == 3 == len(set(one.donors))
         assert 2.2 <= volume(one, 1, 2) <= 6
+
+
+def test_lesions_that_cannot_be_apart_are_told(known, monkeypatch):
+    monkeypatch.setattr(anatomies, "GAP", 40)
+    with pytest.raises(CohortError, match=r"no lesion fits .* wished for: WT of .* 2 lesions"):
+        batch(known, Steer(lesions={2: 1}, volume_ml={"WT": (2.2, 6)}), 1)
 
 
 def test_attributes_choose_heads_evenly_in_the_shares_wished(known):
@@ -207,9 +237,13 @@ def test_the_card_says_wished_and_delivered_as_the_files_have_it(folder, tmp_pat
     assert found["lesions"] == {"1": 0.5, "2": 0.5}
     assert found["attributes"] == {"site": {"A": 0.5, "B": 0.5}}
     assert facts["steer"]["lesions_of"] == 5
-    donors = [row["donors"].split(";") for row in rows]
-    assert sorted(map(len, donors)) == [2, 2, 3, 3]
-    assert facts["lesions"] == len({name for some in donors for name in some[1:]})
+    behind = [row["donors"].split(";") for row in rows]
+    assert sorted(map(len, behind)) == [2, 2, 3, 3]
+
+
+def test_all_lesions_of_a_case_count_on_the_card(folder, tmp_path):
+    out = run(tmp_path, folder, Steer(lesions={2: 1}, volume_ml={"WT": (2.2, 6)}), 1)
+    assert cards.read(out).facts["lesions"] == 2
 
 
 def test_a_steered_case_does_not_depend_on_how_many_there_are(folder, tmp_path):
