@@ -209,7 +209,7 @@ def test_without_recombination_lesions_stay_as_they_are(made, tmp_path):
 def test_what_rests_on_few_is_told(known):
     assert supported(known.people, Steer(), 4, 7) == {"heads_of": 6, "lesions_of": 5, "rests_on_few": []}
     found = supported(known.people, Steer(lobe={"frontal": 1}, attributes={"sex": {"F": 1}}), 4, 7)
-    assert found == {"heads_of": 3, "lesions_of": 1, "rests_on_few": ["heads of 3", "lesions of 1"]}
+    assert found == {"heads_of": 3, "lesions_of": 1, "rests_on_few": ["heads of 3 patients", "lesions of 1 patients"]}
 
 
 # --- the batch

@@ -144,10 +144,8 @@ class Anatomies:
             inside = largest(inside) if wish.lesions else inside
             if any(share > self._most(cluster) for cluster, share in covered(head.map, inside).items()):
                 return None
-            if (
-                out.any()
-                and (ndimage.binary_dilation(out > 0, np.ones((3, 3, 3)), iterations=GAP) & (inside > 0)).any()
-            ):
+            near = ndimage.binary_dilation(out > 0, np.ones((3, 3, 3)), iterations=GAP)
+            if (near & (inside > 0)).any():
                 return None
             out = np.where(inside > 0, inside, out)
         return out

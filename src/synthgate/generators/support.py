@@ -38,7 +38,9 @@ def supported(people: Donors, steer: Steer, cases: int, seed: int) -> dict[str, 
             raise _refused(f"{_told(wish)} in one case (case {index})", f"{have}, each from a patient of its own")
         heads |= {head.patient for head in here}
         lesions |= behind
-    few = [f"{what} of {len(some)}" for what, some in (("heads", heads), ("lesions", lesions)) if len(some) < FEW]
+    few = [
+        f"{what} of {len(some)} patients" for what, some in (("heads", heads), ("lesions", lesions)) if len(some) < FEW
+    ]
     return {"heads_of": len(heads), "lesions_of": len(lesions), "rests_on_few": few}
 
 
