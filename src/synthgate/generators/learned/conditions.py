@@ -75,7 +75,7 @@ class Conditions:
         return self.groups.index(wanted) + 1 if wanted in self.groups else 0
 
     def planes(self, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
-        """[slice, x, y] map values and a style's table → [slice, plane, x, y] float32: mean image, lesion, head."""
+        """[item, *space] map values and a style's table → [item, plane, *space] float32: mean image, lesion, head."""
         lesion = [codes == value for value in self.labels]
         mean = np.moveaxis(table[codes], -1, 1)
         return np.concatenate([mean, np.stack([*lesion, codes > 0], axis=1)], axis=1).astype(np.float32)

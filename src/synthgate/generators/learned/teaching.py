@@ -17,9 +17,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from synthgate.files import remove, replacing
 from synthgate.generators.learned import adversarial, diffusion, networks
+from synthgate.generators.learned.conditions import Conditions
 from synthgate.generators.learned.criterion import Judged, Shown, judge
-from synthgate.generators.learned.painter import build, paint
-from synthgate.generators.learned.slices import Batches, Drawn, Slices
+from synthgate.generators.learned.exams import Exam
+from synthgate.generators.learned.painter import build
+from synthgate.generators.learned.slices import Batches, Drawn
 from synthgate.learning import loop, weights
 from synthgate.params import Diffusion, Gan, Learned
 from synthgate.scratch import Scratch
@@ -101,11 +103,9 @@ class Teaching(LightningModule):
 class Chooser(Callback):
     """At every checkpoint judges what the averaged weights paint; keeps the best, and stops one that memorises."""
 
-    def __init__(
-        self, learned: Slices, unseen: Slices, params: Learned, spread: float, folder: Path, what: str
-    ) -> None:
-        self.params, self.spread, self.folder, self.what = params, spread, folder, what
-        self.learned, self.unseen = (_some(part, params.fitting.judged) for part in (learned, unseen))
+    def __init__(self, learned: Exam, unseen: Exam, params: Learned, folder: Path, what: str) -> None:
+        self.learned, self.unseen = learned, unseen
+        self.params, self.folder, self.what = params, folder, what
         self.samples = folder / "samples"
         self.history: list[Judged] = []
         self.stopped = False
@@ -138,7 +138,7 @@ class Chooser(Callback):
         step = min((trainer.current_epoch + 1) * fitting.checkpoint_every, fitting.steps)
         if trainer.is_global_zero:
             network = module.average.module.eval()
-            shown = [self._shown(network, part, module.device) for part in (self.learned, self.unseen)]
+            shown = [part.shown(network, self.params) for part in (self.learned, self.unseen)]
             network.train()
             self._draw(step, shown[1])
             self.history.append(judge(step, *shown))
@@ -166,31 +166,6 @@ class Chooser(Callback):
         with replacing(self.samples / f"step-{step:06d}.png") as beside:
             beside.write_bytes(imagecodecs.png_encode((255 * wide).astype(np.uint8)))
 
-    def _shown(self, network: nn.Module, part: "_Some", device: torch.device) -> Shown:
-        condition, group = torch.from_numpy(part.condition).to(device), torch.from_numpy(part.group).to(device)
-        rng = np.random.default_rng([0, len(part.group)])
-        painted = paint(network, self.params, condition, group,
-                        lambda: diffusion.plain(rng, condition, part.real.shape[1]))  # fmt: skip
-        return Shown(painted.float().cpu().numpy() * self.spread, part.real, part.condition, part.patient)
-
-
-@dataclass(frozen=True)
-class _Some:
-    real: np.ndarray
-    condition: np.ndarray
-    group: np.ndarray
-    patient: np.ndarray
-
-
-def _some(slices: Slices, count: int) -> _Some:
-    """Slices spread evenly over the patients, from those with much of the head in them."""
-    index = slices.index()
-    area = np.array([(slices.maps[number][:, :, plane] > 0).sum() for number, plane in index])
-    large = index[area > np.median(area)]
-    rows = large[np.linspace(0, len(large) - 1, min(count, len(large))).round().astype(int)]
-    residual, condition, group = slices.take(rows)
-    return _Some(residual, condition, group, np.array([slices.cases[number].patient for number, _ in rows]))
-
 
 @dataclass(frozen=True)
 class Taught:
@@ -208,27 +183,31 @@ class Taught:
 
 
 def teach(
-    learned: Slices, unseen: Slices, params: Learned, spread: float, scratch: Scratch, what: str, **trainer: Any
-) -> Taught:
-    """Train a painter on `learned`, choose its checkpoint by `unseen`; resumes what an earlier run left in scratch."""
-    channels, fitting = len(learned.store.channels), params.fitting
+    batches: Batches, exams: tuple[Exam, Exam], channels: int, conditions: Conditions, params: Learned,
+    scratch: Scratch, what: str, **trainer: Any,
+) -> Taught:  # fmt: skip
+    """Train a painter of images of so many channels; choose its checkpoint by exams of learned and of unseen patients.
+
+    Resumes what an earlier run left in scratch.
+    """
+    fitting = params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        network = build(params, channels, learned.conditions)
+        network = build(params, channels, conditions)
         critic = None
         if isinstance(params, Gan):
-            inputs = channels + learned.conditions.channels(channels)
+            inputs = channels + conditions.channels(channels)
             critic = networks.critic(inputs, params.critic_features, params.critic_levels)
         if fitting.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = Teaching(network, critic, params, spread)
+            last = torch.channels_last if len(batches.source.noise) == 3 else torch.channels_last_3d
+            network = network.to(memory_format=last)  # type: ignore[call-overload]
+        module = Teaching(network, critic, params, batches.spread)
     if fitting.compile:
         module.network.compile()
-    chooser = Chooser(learned, unseen, params, spread, scratch.path, what)
+    chooser = Chooser(*exams, params, scratch.path, what)
     curve = loop.fit(
-        module, Batches(learned, fitting.batch, spread), fitting.steps, fitting.checkpoint_every,
-        scratch.path / "training.ckpt", what, fitting.batch, callbacks=[chooser], precision=fitting.precision,
-        **trainer,
+        module, batches, fitting.steps, fitting.checkpoint_every, scratch.path / "training.ckpt", what, fitting.batch,
+        callbacks=[chooser], precision=fitting.precision, **trainer,
     )  # fmt: skip
     return Taught(
         chooser.kept(chooser.best.step), chooser.best, chooser.history, curve, chooser.stopped, chooser.samples
