@@ -20,7 +20,6 @@ from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, FIRST_CLUSTER, comp
 from synthgate.generators.generator import CONFIG, FORMAT, WEIGHTS
 from synthgate.generators.learned import paintings
 from synthgate.generators.patients import admit
-from synthgate.learning.weights import NAME as NETWORK
 from synthgate.params import Compute, Generator, Learned, Prepare, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
@@ -95,7 +94,8 @@ def train(
         save_file(weights | table | {"clusters": centres}, beside / WEIGHTS)
         write_json(beside / CONFIG, config)
         if painted:
-            shutil.copyfile(painted.weights / NETWORK, beside / NETWORK)
+            for file, path in painted.weights.items():
+                shutil.copyfile(path, beside / file)
         cards.write(
             beside,
             Card("train_generator", name, row.study, tuple(patients), as_plain(row), inputs, terms, facts),

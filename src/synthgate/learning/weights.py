@@ -20,14 +20,14 @@ def tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: state[name].contiguous() for name in once.values()}
 
 
-def save(network: nn.Module, folder: Path) -> None:
-    """Write the network's weights to `folder/model.safetensors`."""
-    save_file(tensors(network), folder / NAME)
+def save(network: nn.Module, folder: Path, name: str = NAME) -> None:
+    """Write the network's weights to the file `name` in `folder`."""
+    save_file(tensors(network), folder / name)
 
 
-def load(network: nn.Module, folder: Path) -> nn.Module:
-    """Fill the network from `folder/model.safetensors` and set it to evaluation; raises ArtefactError."""
-    path = folder / NAME
+def load(network: nn.Module, folder: Path, name: str = NAME) -> nn.Module:
+    """Fill the network from the file `name` in `folder` and set it to evaluation; raises ArtefactError."""
+    path = folder / name
     try:
         found = load_file(path)
         if found.keys() != tensors(network).keys():

@@ -49,7 +49,7 @@ class Fitting:
     steps: Count
     """Optimiser steps (of the generator, where there is a discriminator too)."""
     batch: Count
-    """Slices (2D) or patches (3D) per step, over all devices."""
+    """Slices (2D) or volumes (3D) per step, over all devices."""
     learning_rate: Annotated[float, Field(gt=0)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     """Decay per step of the exponential moving average of the weights, which is what samples."""
@@ -104,8 +104,38 @@ class Privacy:
 
 
 @dataclass(frozen=True, config=strict, kw_only=True)
+class Latent:
+    """An autoencoder of whole volumes, in whose latent space a diffusion is trained (2112.10752)."""
+
+    size: tuple[Count, Count, Count]
+    """Voxels (x, y, z) of a training volume, around its head: padded with 0 where smaller, cropped where larger."""
+    features: tuple[int, ...]
+    """Channels of the autoencoder's levels, finest first; multiples of 8. Each further level halves the grid."""
+    channels: Count
+    """Channels of the latent."""
+    steps: Count
+    """Optimiser steps of the autoencoder."""
+    batch: Count
+    """Volumes in one of them, over all devices."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    kl: Annotated[float, Field(ge=0)]
+    """Weight of the mean Kullback-Leibler divergence of a latent value from N(0, 1), beside the mean absolute error."""
+    checkpoint_every: Count
+    """Steps of the autoencoder between checkpoints for resuming."""
+
+    def __post_init__(self) -> None:
+        if len(self.features) < 2 or any(width < 8 or width % 8 for width in self.features):
+            raise ValueError(f"latent.features must be at least two multiples of 8, got {list(self.features)}")
+
+    @property
+    def shrinks(self) -> int:
+        """How many voxels (folded ones in the plane) a latent's cell has along each axis."""
+        return int(2 ** (len(self.features) - 1))
+
+
+@dataclass(frozen=True, config=strict, kw_only=True)
 class Diffusion(Learned):
-    """Mask-conditional diffusion in pixel space, slice by slice."""
+    """Mask-conditional diffusion: of pixels, slice by slice, or of the latents of whole volumes."""
 
     kind: Literal["diffusion"]
     flow: Literal["rectified", "ddpm", "ddim"]
@@ -116,6 +146,32 @@ class Diffusion(Learned):
     """Classifier-free guidance on the attributes; 1: none, 0: attributes do not count."""
     privacy: Privacy | None = None
     """Where given, the weights are trained privately, and differ from run to run."""
+    latent: Latent | None = None
+    """Where given, whole volumes are painted in 3D, and `features` are those of the U-Net on their latents."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.latent is None:
+            return
+        if self.privacy is not None:
+            raise ValueError("latent and privacy exclude each other: the autoencoder's training is not private")
+        if any(side % unit for side, unit in zip(self.latent.size, self.multiples, strict=True)):
+            raise ValueError(
+                f"latent.size must be multiples of {list(self.multiples)} ({len(self.latent.features)} levels of the "
+                f"autoencoder, {len(self.features)} of the U-Net, patch {self.patch}), got {list(self.latent.size)}"
+            )
+
+    @property
+    def multiple(self) -> int:
+        """As for every learned generator; of any size where volumes are padded."""
+        return super().multiple if self.latent is None else 1
+
+    @property
+    def multiples(self) -> tuple[int, int, int]:
+        """What the sides (x, y, z) of a volume that the networks see are multiples of."""
+        assert self.latent is not None
+        through = self.latent.shrinks * 2 ** (len(self.features) - 1)
+        return self.patch * through, self.patch * through, through
 
 
 @dataclass(frozen=True, config=strict, kw_only=True)

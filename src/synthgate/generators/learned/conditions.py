@@ -78,10 +78,10 @@ class Conditions:
         return self.groups.index(wanted) + 1 if wanted in self.groups else 0
 
     def planes(self, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
-        """[slice, x, y] map values and a style's table → [slice, plane, x, y] float32: mean image, lesion, head."""
+        """[item, *space] map values and a style's table → [item, plane, *space] float32: mean image, lesion, head."""
         head = (codes > 0).astype(np.float32)
         lesion = [codes == value for value in self.labels]
-        flat = (0, SOFT, SOFT)
+        flat = (0, SOFT, SOFT, *[0] * (codes.ndim - 3))
         weight = np.maximum(ndimage.gaussian_filter(head, flat), 1e-3)
         mean = [ndimage.gaussian_filter(part, flat) / weight * head for part in np.moveaxis(table[codes], -1, 0)]
         return np.stack([*mean, *lesion, head], axis=1).astype(np.float32)

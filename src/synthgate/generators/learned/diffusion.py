@@ -30,9 +30,9 @@ Noise = Callable[[], Tensor]
 
 
 def masked(error: Tensor, condition: Tensor) -> Tensor:
-    """Mean over slices of each slice's mean within its head, which is the condition's last plane."""
-    head = condition[:, -1:]
-    inside = (error * head).sum((1, 2, 3)) / (head.sum((1, 2, 3)).clamp_min(1) * error.shape[1])
+    """Mean over items [item, channel, *space] of each one's mean, weighted by the condition's last plane: its head."""
+    head, all_but_item = condition[:, -1:], tuple(range(1, error.ndim))
+    inside = (error * head).sum(all_but_item) / (head.sum(all_but_item).clamp_min(1) * error.shape[1])
     return inside.mean()
 
 
@@ -62,12 +62,12 @@ def loss(network: nn.Module, batch: Drawn, params: Diffusion) -> Tensor:
     noisy = schedule.add_noise(batch.residual, batch.noise, time)
     scaled = time.float() * (TIMES / schedule.num_train_timesteps)
     error = (network(noisy, batch.condition, scaled, batch.group) - batch.residual).square()
-    return masked(error * weight[:, None, None, None], batch.condition)
+    return masked(error * weight.view(-1, *[1] * (error.ndim - 1)), batch.condition)
 
 
 @torch.inference_mode()
 def sample(network: nn.Module, condition: Tensor, group: Tensor, params: Diffusion, noise: Noise) -> Tensor:
-    """Residuals [slice, channel, x, y] of unit spread; `noise()` draws one more noise of that shape."""
+    """Residuals [item, channel, *space] of unit spread; `noise()` draws one more noise of that shape."""
     schedule = _schedule(params)
     schedule.set_timesteps(params.steps)
     image = noise()
@@ -97,6 +97,6 @@ def _ddpm(schedule: DDPMScheduler, told: Tensor, time: int, image: Tensor, noise
 
 
 def plain(rng: np.random.Generator, like: Tensor, channels: int) -> Tensor:
-    """Plain noise for conditions [slice, plane, x, y], on their device."""
+    """Plain noise for conditions [item, plane, *space], on their device."""
     drawn = rng.standard_normal((len(like), channels, *like.shape[2:]), np.float32)
     return torch.from_numpy(drawn).to(like.device)

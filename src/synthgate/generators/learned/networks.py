@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from monai.networks.nets import DiffusionModelUNet, DynUNet, PatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,18 +13,33 @@ GROUPS = 8
 """Of the group norm; widths are multiples of it."""
 
 
-class Folded(nn.Module):
-    """A time- and class-conditional U-Net, [slice, channel, x, y] → [slice, out, x, y].
+def fold(image: Tensor, patch: int) -> Tensor:
+    """Squares of `patch` pixels in the plane become channels of one (Shi et al. 2016); [item, channel, x, y, …]."""
+    if image.ndim == 4:
+        return functional.pixel_unshuffle(image, patch)
+    return rearrange(image, "n c (x p) (y q) z -> n (c p q) x y z", p=patch, q=patch)
 
-    Squares of `patch` pixels become channels of one pixel and back (Shi et al. 2016): the same pixels for a fraction of
-    the time. The condition is laid beside the input.
+
+def unfold(image: Tensor, patch: int) -> Tensor:
+    """Undo `fold`."""
+    if image.ndim == 4:
+        return functional.pixel_shuffle(image, patch)  # unlike the other, keeps channels last where they are
+    return rearrange(image, "n (c p q) x y z -> n c (x p) (y q) z", p=patch, q=patch)
+
+
+class Folded(nn.Module):
+    """A time- and class-conditional U-Net, [item, channel, *space] → [item, out, *space].
+
+    It sees folded pixels: the same for a fraction of the time. The condition is laid beside the input.
     """
 
-    def __init__(self, inputs: int, outputs: int, features: Sequence[int], patch: int, classes: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, features: Sequence[int], patch: int, classes: int, *, dims: int = 2
+    ) -> None:
         super().__init__()
         self.patch = patch
         self.network = DiffusionModelUNet(
-            spatial_dims=2,
+            spatial_dims=dims,
             in_channels=inputs * patch**2,
             out_channels=outputs * patch**2,
             channels=tuple(features),
@@ -35,10 +51,9 @@ class Folded(nn.Module):
         )
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
-        """`time` [slice] in 0..1000, `group` [slice] class indices, 0 for none."""
-        folded = functional.pixel_unshuffle(torch.cat([image, condition], 1), self.patch)
-        out: Tensor = self.network(folded, time, class_labels=group)
-        return functional.pixel_shuffle(out, self.patch)
+        """`time` [item] in 0..1000, `group` [item] class indices, 0 for none."""
+        folded = fold(torch.cat([image, condition], 1), self.patch)
+        return unfold(self.network(folded, time, class_labels=group), self.patch)
 
 
 class Drawing(nn.Module):
@@ -61,11 +76,10 @@ class Drawing(nn.Module):
 
     def forward(self, noise: Tensor, condition: Tensor, group: Tensor) -> Tensor:
         """Noise [slice, image, x, y], condition [slice, plane, x, y], class [slice] → residual [slice, image, x, y]."""
-        folded = functional.pixel_unshuffle(torch.cat([noise, condition], 1), self.patch)
+        folded = fold(torch.cat([noise, condition], 1), self.patch)
         told = functional.one_hot(group, self.classes + 1).to(folded.dtype)[:, :, None, None]
         planes = told.expand(-1, -1, *folded.shape[2:])
-        out: Tensor = self.network(torch.cat([folded, planes], 1))
-        return functional.pixel_shuffle(out, self.patch)
+        return unfold(self.network(torch.cat([folded, planes], 1)), self.patch)
 
 
 def critic(inputs: int, features: int, levels: int) -> nn.Module:

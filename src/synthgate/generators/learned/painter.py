@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import Anatomy
 from synthgate.generators.learned import diffusion, networks, noise
 from synthgate.generators.learned.conditions import Conditions, Styles
+from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
 from synthgate.params import Diffusion, Gan, Learned
 
@@ -24,6 +25,9 @@ AT_ONCE = 64
 def build(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
     """The network of a row of `generators`."""
     told, classes = conditions.channels(channels), len(conditions.groups)
+    if isinstance(params, Diffusion) and params.latent is not None:
+        width = params.latent.channels
+        return networks.Folded(width + told, width, params.features, 1, classes, dims=3)
     if isinstance(params, Gan):
         return networks.Drawing(channels, told, params.features, params.patch, classes)
     return networks.Folded(channels + told, channels, params.features, params.patch, classes)
@@ -38,18 +42,48 @@ def paint(network: nn.Module, params: Learned, condition: Tensor, group: Tensor,
     return out
 
 
+class Brush(Protocol):
+    """Paints a head."""
+
+    def __call__(self, condition: np.ndarray, group: int, rng: np.random.Generator) -> np.ndarray:
+        """Residual [slice, channel, x, y] of unit spread for the condition [slice, plane, x, y] of a whole head."""
+
+
 @dataclass(frozen=True)
-class Painter:
-    """Paints whole heads, slice by slice from noise that knows its neighbours."""
+class Slicewise:
+    """Paints a head slice by slice, from noise that knows its neighbours."""
 
     network: nn.Module
     params: Learned
+    channels: int
+    alike: np.ndarray
+    """Correlation of neighbouring slices, by band (`noise.BANDS`)."""
+
+    def __call__(self, condition: np.ndarray, group: int, rng: np.random.Generator) -> np.ndarray:
+        """Residual [slice, channel, x, y] of unit spread for the condition [slice, plane, x, y] of a whole head."""
+        shape = (len(condition), self.channels, *condition.shape[2:])
+        device = next(self.network.parameters()).device
+        groups = torch.full((len(condition),), group, device=device)
+        pieces = np.array_split(np.arange(len(condition)), -(-len(condition) // AT_ONCE))
+        seed, made = rng.integers(2**62), []
+        for piece in pieces:
+            # every piece draws the noise of the whole volume, which knows no borders of pieces
+            draw = functools.partial(_part, shape, self.alike, np.random.default_rng(seed), piece, device)
+            told = torch.from_numpy(condition[piece]).to(device)
+            made.append(paint(self.network, self.params, told, groups[piece], draw))
+        out: np.ndarray = torch.cat(made).cpu().numpy()
+        return out
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Paints whole heads: their mean image, and what a brush adds to it."""
+
+    brush: Brush
     conditions: Conditions
     styles: Styles
     spread: float
     """Standard deviation of the residuals learned from."""
-    alike: np.ndarray
-    """Correlation of neighbouring slices, by band (`noise.BANDS`)."""
 
     @classmethod
     def built(
@@ -60,8 +94,12 @@ class Painter:
             tuple(config["classes"]), tables["style.means"], tuple(one["attributes"] for one in config["heads"])
         )
         conditions = Conditions.of(config["classes"], params.attributes, styles.attributes)
-        network = weights.load(build(params, len(config["channels"]), conditions), folder)
-        return cls(network, params, conditions, styles, float(tables["spread"][0]), tables["alike"])
+        channels = len(config["channels"])
+        network = weights.load(build(params, channels, conditions), folder)
+        brush: Brush = Slicewise(network, params, channels, tables["alike"])
+        if isinstance(params, Diffusion) and params.latent is not None:
+            brush = Whole(network, Space.built(tables, params, channels, folder), params)
+        return cls(brush, conditions, styles, float(tables["spread"][0]))
 
     def sample(
         self, anatomies: Sequence[Anatomy], attributes: Sequence[Mapping[str, str]], rng: np.random.Generator
@@ -72,19 +110,8 @@ class Painter:
     def _one(self, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         table = self.styles.draw({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
         condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), table)
-        channels = table.shape[1]
-        shape = (len(condition), channels, *condition.shape[2:])
-        device = next(self.network.parameters()).device
-        group = torch.full((len(condition),), self.conditions.group(shown), device=device)
-        pieces = np.array_split(np.arange(len(condition)), -(-len(condition) // AT_ONCE))
-        seed, made = rng.integers(2**62), []
-        for piece in pieces:
-            # every piece draws the noise of the whole volume, which knows no borders of pieces
-            draw = functools.partial(_part, shape, self.alike, np.random.default_rng(seed), piece, device)
-            told = torch.from_numpy(condition[piece]).to(device)
-            made.append(paint(self.network, self.params, told, group[piece], draw))
-        residual = torch.cat(made).cpu().numpy() * self.spread
-        image = (condition[:, :channels] + residual) * condition[:, -1:]
+        residual = self.brush(condition, self.conditions.group(shown), rng) * self.spread
+        image = (condition[:, : table.shape[1]] + residual) * condition[:, -1:]
         return np.ascontiguousarray(np.clip(image, 0, BRIGHTEST).transpose(1, 2, 3, 0))
 
 

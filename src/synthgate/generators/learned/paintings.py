@@ -12,10 +12,12 @@ from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing
 from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, values_of
-from synthgate.generators.learned import noise, teaching
+from synthgate.generators.learned import coding, latent, noise, teaching
 from synthgate.generators.learned.conditions import Conditions, Styles
-from synthgate.generators.learned.slices import Slices
-from synthgate.learning import loop
+from synthgate.generators.learned.exams import Exam, Middles, Sliced
+from synthgate.generators.learned.privately import teach_privately
+from synthgate.generators.learned.slices import Batches, Slices
+from synthgate.learning import loop, weights
 from synthgate.params import Compute, Diffusion, Learned
 from synthgate.scratch import Scratch
 
@@ -31,10 +33,11 @@ class Painted:
     """A trained painter."""
 
     tables: dict[str, np.ndarray]
-    weights: Path
-    """Folder of the network's weights, in scratch."""
+    weights: Mapping[str, Path]
+    """File name → the file with a network's weights, in scratch."""
     facts: dict[str, Any]
-    curve: loop.Curve
+    curves: Mapping[str, loop.Curve]
+    """Loss of each network; `loss` is the painter's."""
     history: Sequence[teaching.Judged]
     samples: Path
     """Folder of sample grids, in scratch."""
@@ -69,16 +72,30 @@ def train(
         tables = [styles.table(means[number]) for number in chosen]
         return Slices(store, [cases[number] for number in chosen], maps, tables, conditions, row.seed)
 
-    learned, home, what = slices(False), scratch.within("painter"), f"train {name}"
-    if private and isinstance(row, Diffusion):
-        spread, alike = USUAL_SPREAD, np.array(USUAL_ALIKE)  # measured ones would not be private
-        taught = teaching.teach_privately(learned, row, private, spread, home, what, **vars(compute))
-    else:
-        spread, alike = _measured(learned)
-        taught = teaching.teach(learned, slices(True), row, spread, home, what, **vars(compute))
-    facts = {"slices": len(learned.index()), "inner_patients": len(inner)} | taught.facts
+    learned, unseen = slices(False), slices(True)
+    spread, alike = (USUAL_SPREAD, np.array(USUAL_ALIKE)) if private else _measured(learned)
     tables = {"style.means": means.astype(np.float32), "spread": np.array([spread]), "alike": np.asarray(alike)}
-    return Painted(tables, taught.weights, facts, taught.curve, taught.history, taught.samples)
+    facts: dict[str, Any] = {"slices": len(learned.index()), "inner_patients": len(inner)}
+    home, what, judged, coded = scratch.within("painter"), f"train {name}", row.fitting.judged, None
+    if private and isinstance(row, Diffusion):
+        taught = teach_privately(learned, row, private, spread, home, what, **vars(compute))
+    else:
+        exams: tuple[Exam, Exam]
+        if isinstance(row, Diffusion) and row.latent is not None:
+            coded = coding.code(learned, unseen, row, spread, home, what, **vars(compute))
+            batches = Batches(coded.learned, row.fitting.batch, 1.0)
+            seen = Middles.of(coded.learned.volumes, judged, coded.space, spread)
+            exams = seen, Middles.of(coded.unseen, judged, coded.space, spread)
+            tables |= coded.space.tables()
+            facts["autoencoder_error"] = coded.lost
+        else:
+            batches = Batches(learned, row.fitting.batch, spread)
+            exams = Sliced.of(learned, judged, spread), Sliced.of(unseen, judged, spread)
+        taught = teaching.teach(batches, exams, len(store.channels), conditions, row, home, what, **vars(compute))
+    files, curves = {weights.NAME: taught.weights / weights.NAME}, {"loss": taught.curve}
+    if coded is not None:
+        files[latent.NAME], curves["autoencoder"] = coded.weights, coded.curve
+    return Painted(tables, files, facts | taught.facts, curves, taught.history, taught.samples)
 
 
 def _inner(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
@@ -107,10 +124,11 @@ def _measured(slices: Slices) -> tuple[float, np.ndarray]:
 
 
 def write_reports(painted: Painted | None, folder: Path) -> None:
-    """Write `curves/loss.csv`, `curves/checkpoints.csv` and `samples/`; without rows where nothing was learned."""
+    """Write `curves/` (losses, and `checkpoints.csv`) and `samples/`; without rows where nothing is learned."""
     with replacing(folder / "curves") as beside:
         beside.mkdir()
-        loop.write_curve(beside / "loss.csv", painted.curve if painted else [])
+        for name, curve in (painted.curves if painted else {"loss": []}).items():
+            loop.write_curve(beside / f"{name}.csv", curve)
         teaching.write_history(beside / "checkpoints.csv", painted.history if painted else [])
     with replacing(folder / "samples") as beside:
         beside.mkdir()

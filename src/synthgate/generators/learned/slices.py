@@ -1,8 +1,8 @@
-"""Training slices of learned painters, as a pure function of the seed and the step."""
+"""What learned painters are trained on, as a pure function of the seed and the step; and that of slices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,8 +12,29 @@ from synthgate.cohort.store import Store, StoredCase
 from synthgate.generators.learned.conditions import Conditions
 
 UNTOLD = 0.1
-"""Share of slices whose attributes are not told, so that guidance has something to compare with."""
+"""Share of items whose attributes are not told, so that guidance has something to compare with."""
 CHANCES = 8
+
+
+class Source(Protocol):
+    """Items with their conditions: slices, volumes or latents of volumes."""
+
+    @property
+    def seed(self) -> int:
+        """Of all batches."""
+
+    @property
+    def noise(self) -> tuple[int, ...]:
+        """Shape of an item's noise, [channel, *space]."""
+
+    def index(self) -> np.ndarray:
+        """A row for each item."""
+
+    def take(self, rows: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals [item, channel, *space], conditions [item, plane, *space] and classes [item] of rows of `index`.
+
+        Left and right change places where `mirrored` [item] says so.
+        """
 
 
 @dataclass(frozen=True)
@@ -29,6 +50,11 @@ class Slices:
     conditions: Conditions
     seed: int
 
+    @property
+    def noise(self) -> tuple[int, ...]:
+        """[channel, x, y], as the residual's."""
+        return len(self.store.channels), *self.store.size
+
     def index(self) -> np.ndarray:
         """[slice, (case, plane)] of all slices with a head."""
         return np.concatenate(
@@ -39,8 +65,8 @@ class Slices:
             ]
         )
 
-    def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y] and classes [slice] of rows of `index`."""
+    def take(self, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y] and classes [slice]."""
         residuals, planes, groups = [], [], []
         for number, plane in rows:
             told = self.conditions.planes(self.maps[number][None, :, :, plane], self.tables[number])[0]
@@ -48,21 +74,28 @@ class Slices:
             residuals.append((image - told[: len(image)]) * told[-1])
             planes.append(told)
             groups.append(self.conditions.group(self.cases[number].attributes))
-        return np.stack(residuals), np.stack(planes), np.array(groups)
+        return flipped(np.stack(residuals), mirrored), flipped(np.stack(planes), mirrored), np.array(groups)
+
+
+def flipped(items: np.ndarray, mirrored: np.ndarray | None) -> np.ndarray:
+    """Items [item, channel, x, …] with those of `mirrored` [item] bool mirrored in x, in place."""
+    if mirrored is not None:
+        items[mirrored] = items[mirrored, :, ::-1]
+    return items
 
 
 class Drawn(NamedTuple):
-    """One step's batch; tensors [slice, …]."""
+    """One step's batch; tensors [item, …]."""
 
     residual: Tensor
-    """[slice, channel, x, y], of unit spread over all slices."""
+    """[item, channel, *space], of unit spread over all items."""
     condition: Tensor
     group: Tensor
     """Classes."""
     noise: Tensor
-    """As the residual, N(0, 1)."""
+    """[item, channel, *space], N(0, 1); as the residual, or as an autoencoder's latent."""
     uniform: Tensor
-    """[slice, CHANCES] in 0..1, for whatever else a step leaves to chance."""
+    """[item, CHANCES] in 0..1, for whatever else a step leaves to chance."""
 
 
 class OfPatient:
@@ -85,27 +118,25 @@ class OfPatient:
 
 
 class Batches:
-    """The batch of any step: some slices, half of them mirrored, some without attributes; and the step's chances."""
+    """The batch of any step: some items, half of them mirrored, some without attributes; and the step's chances."""
 
-    def __init__(self, slices: Slices, size: int, spread: float) -> None:
-        self.slices, self.size, self.spread = slices, size, spread
-        self._index = slices.index()
+    def __init__(self, source: Source, size: int, spread: float) -> None:
+        self.source, self.size, self.spread = source, size, spread
+        self._index = source.index()
 
     def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Drawn:
         """The batch of a step; of `ranks` devices each takes its part, and all together the whole."""
-        rng = np.random.default_rng([self.slices.seed, step])
-        return _drawn(self.slices, self._index, self.size, self.spread, rng, slice(rank, None, ranks))
+        rng = np.random.default_rng([self.source.seed, step])
+        return _drawn(self.source, self._index, self.size, self.spread, rng, slice(rank, None, ranks))
 
 
-def _drawn(slices: Slices, index: np.ndarray, size: int, spread: float, rng: np.random.Generator, part: slice) -> Drawn:
-    """Of `size` slices drawn from `index`, a part."""
+def _drawn(source: Source, index: np.ndarray, size: int, spread: float, rng: np.random.Generator, part: slice) -> Drawn:
+    """Of `size` items drawn from `index`, a part."""
     rows = index[rng.integers(len(index), size=size)]
     mirrored, untold = rng.random(size) < 0.5, rng.random(size) < UNTOLD
     uniform = rng.random((size, CHANCES), np.float32)
-    noise = rng.standard_normal((size, len(slices.store.channels), *slices.store.size), np.float32)
+    noise = rng.standard_normal((size, *source.noise), np.float32)
     mine = np.arange(size)[part]
-    residual, condition, group = slices.take(rows[mine])
-    for planes in (residual, condition):
-        planes[mirrored[mine]] = planes[mirrored[mine], :, ::-1]
+    residual, condition, group = source.take(rows[mine], mirrored[mine])
     parts = (residual / np.float32(spread), condition, np.where(untold[mine], 0, group), noise[mine], uniform[mine])
     return Drawn(*map(torch.from_numpy, parts))

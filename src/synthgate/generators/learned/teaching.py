@@ -15,16 +15,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from synthgate.errors import ParamsError
 from synthgate.files import remove, replacing
 from synthgate.generators.learned import adversarial, diffusion, networks
 from synthgate.generators.learned.conditions import Conditions
 from synthgate.generators.learned.criterion import Judged, Shown, judge
-from synthgate.generators.learned.painter import build, paint
-from synthgate.generators.learned.slices import Batches, Drawn, OfPatient, Slices
-from synthgate.generators.private import Plan, Secret, planned, refuse_mixing
+from synthgate.generators.learned.exams import Exam
+from synthgate.generators.learned.painter import build
+from synthgate.generators.learned.slices import Batches, Drawn
 from synthgate.learning import loop, weights
-from synthgate.params import Diffusion, Gan, Learned, Privacy
+from synthgate.params import Diffusion, Gan, Learned
 from synthgate.scratch import Scratch
 
 GRID = 4
@@ -103,36 +102,12 @@ class Teaching(LightningModule):
         return loss
 
 
-class Private(Teaching):
-    """A diffusion painter's training under differential privacy: a step's batch is its number, and no loss is told."""
-
-    def __init__(
-        self, network: nn.Module, params: Diffusion, spread: float, plan: Plan, secret: Secret, shown: OfPatient
-    ):
-        super().__init__(network, None, params, spread)
-        self.plan, self.secret, self.shown = plan, secret, shown
-
-    def _learn(self, batch: Any) -> Tensor:
-        step, params = int(batch), self.params
-        assert isinstance(params, Diffusion)
-
-        def loss_of(patient: str) -> Tensor:
-            drawn = self.shown(patient, self.secret.rng("slices", step, patient))
-            return diffusion.loss(self.network, Drawn(*(part.to(self.device) for part in drawn)), params)
-
-        self.plan.gradient(loss_of, self.network.parameters(), step, self.secret)
-        self.optimizers().step()  # type: ignore[union-attr]
-        return torch.zeros(())
-
-
 class Chooser(Callback):
     """At every checkpoint judges what the averaged weights paint; keeps the best, and stops one that memorises."""
 
-    def __init__(
-        self, learned: Slices, unseen: Slices, params: Learned, spread: float, folder: Path, what: str
-    ) -> None:
-        self.params, self.spread, self.folder, self.what = params, spread, folder, what
-        self.learned, self.unseen = (_some(part, params.fitting.judged) for part in (learned, unseen))
+    def __init__(self, learned: Exam, unseen: Exam, params: Learned, folder: Path, what: str) -> None:
+        self.learned, self.unseen = learned, unseen
+        self.params, self.folder, self.what = params, folder, what
         self.samples = folder / "samples"
         self.history: list[Judged] = []
         self.stopped = False
@@ -165,7 +140,7 @@ class Chooser(Callback):
         step = min((trainer.current_epoch + 1) * fitting.checkpoint_every, fitting.steps)
         if trainer.is_global_zero:
             network = module.average.module.eval()
-            shown = [self._shown(network, part, module.device) for part in (self.learned, self.unseen)]
+            shown = [part.shown(network, self.params) for part in (self.learned, self.unseen)]
             network.train()
             self._draw(step, shown[1])
             self.history.append(judge(step, *shown))
@@ -193,31 +168,6 @@ class Chooser(Callback):
         with replacing(self.samples / f"step-{step:06d}.png") as beside:
             beside.write_bytes(imagecodecs.png_encode((255 * wide).astype(np.uint8)))
 
-    def _shown(self, network: nn.Module, part: "_Some", device: torch.device) -> Shown:
-        condition, group = torch.from_numpy(part.condition).to(device), torch.from_numpy(part.group).to(device)
-        rng = np.random.default_rng([0, len(part.group)])
-        painted = paint(network, self.params, condition, group,
-                        lambda: diffusion.plain(rng, condition, part.real.shape[1]))  # fmt: skip
-        return Shown(painted.float().cpu().numpy() * self.spread, part.real, part.condition, part.patient)
-
-
-@dataclass(frozen=True)
-class _Some:
-    real: np.ndarray
-    condition: np.ndarray
-    group: np.ndarray
-    patient: np.ndarray
-
-
-def _some(slices: Slices, count: int) -> _Some:
-    """Slices spread evenly over the patients, from those with much of the head in them."""
-    index = slices.index()
-    area = np.array([(slices.maps[number][:, :, plane] > 0).sum() for number, plane in index])
-    large = index[area > np.median(area)]
-    rows = large[np.linspace(0, len(large) - 1, min(count, len(large))).round().astype(int)]
-    residual, condition, group = slices.take(rows)
-    return _Some(residual, condition, group, np.array([slices.cases[number].patient for number, _ in rows]))
-
 
 @dataclass(frozen=True)
 class Taught:
@@ -234,56 +184,29 @@ class Taught:
 
 
 def teach(
-    learned: Slices, unseen: Slices, params: Learned, spread: float, scratch: Scratch, what: str, **trainer: Any
-) -> Taught:
-    """Train a painter on `learned`, choose its checkpoint by `unseen`; resumes what an earlier run left in scratch."""
-    channels, fitting = len(learned.store.channels), params.fitting
+    batches: Batches, exams: tuple[Exam, Exam], channels: int, conditions: Conditions, params: Learned,
+    scratch: Scratch, what: str, **trainer: Any,
+) -> Taught:  # fmt: skip
+    """Train a painter of images of so many channels; choose its checkpoint by exams of learned and of unseen patients.
+
+    Resumes what an earlier run left in scratch.
+    """
+    fitting = params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        module = module_of(params, channels, learned.conditions, spread)
-    chooser = Chooser(learned, unseen, params, spread, scratch.path, what)
+        module = module_of(params, channels, conditions, batches.spread)
+    chooser = Chooser(*exams, params, scratch.path, what)
     curve = loop.fit(
-        module, Batches(learned, fitting.batch, spread), fitting.steps, fitting.checkpoint_every,
-        scratch.path / "training.ckpt", what, fitting.batch, callbacks=[chooser], precision=fitting.precision,
-        **trainer,
+        module, batches, fitting.steps, fitting.checkpoint_every, scratch.path / "training.ckpt", what, fitting.batch,
+        callbacks=[chooser], precision=fitting.precision, **trainer,
     )  # fmt: skip
-    facts = {"memorised": chooser.stopped, "stopped_at": chooser.history[-1].step, "checkpoint": chooser.best.row()}
+    facts = {"memorised": chooser.stopped, "stopped_at": chooser.history[-1].step, "checkpoint": _told(chooser.best)}
     return Taught(chooser.kept(chooser.best.step), chooser.history, curve, chooser.samples, facts)
 
 
-def teach_privately(
-    learned: Slices, params: Diffusion, privacy: Privacy, spread: float, scratch: Scratch, what: str, **trainer: Any
-) -> Taught:
-    """Train a diffusion painter with DP-SGD on all of `learned`: every step, and the last weights (docs/private.md).
-
-    Raises ParamsError where the wished ε is out of reach, or more than one device is asked for.
-    """
-    if trainer.get("devices", 1) != 1 or trainer.get("num_nodes", 1) != 1:
-        raise ParamsError("compute.devices: private training uses one device; set devices and num_nodes to 1")
-    fitting = params.fitting
-    shown = OfPatient(learned, max(1, fitting.batch // privacy.patients), spread)
-    plan = planned(privacy, shown.patients, fitting.steps)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(params.seed)
-        network = _network(params, len(learned.store.channels), learned.conditions)
-        refuse_mixing(network)
-        key = scratch.path / "secret"
-        module = Private(network, params, spread, plan, Secret.kept(key), shown)
-    checkpoint, out = scratch.path / "training.ckpt", scratch.path / "average"
-
-    def make(folder: Path) -> None:
-        loop.fit(
-            module, torch.tensor, fitting.steps, fitting.checkpoint_every, checkpoint, what, fitting.batch, **trainer
-        )
-        folder.mkdir()
-        weights.save(module.average.module, folder)
-
-    scratch.once(out.name, make)
-    for left in (checkpoint, key):
-        left.unlink(missing_ok=True)
-    none = scratch.path / "samples"
-    none.mkdir(exist_ok=True)
-    return Taught(out, [], [], none, {"privacy": plan.facts(fitting.steps)})
+def _told(judged: Judged) -> dict[str, float | None]:
+    """What JSON can hold: no NaN."""
+    return {key: value if math.isfinite(value) else None for key, value in judged.row().items()}
 
 
 def module_of(params: Learned, channels: int, conditions: Conditions, spread: float) -> Teaching:
@@ -292,13 +215,16 @@ def module_of(params: Learned, channels: int, conditions: Conditions, spread: fl
     if isinstance(params, Gan):
         inputs = channels + conditions.channels(channels)
         critic = networks.critic(inputs, params.critic_features, params.critic_levels)
-    return Teaching(_network(params, channels, conditions), critic, params, spread)
+    return Teaching(network_of(params, channels, conditions), critic, params, spread)
 
 
-def _network(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
+def network_of(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
+    """A row's network, from fresh weights, laid out and compiled as the row says."""
     network = build(params, channels, conditions)
     if params.fitting.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        solid = isinstance(params, Diffusion) and params.latent is not None
+        last = torch.channels_last_3d if solid else torch.channels_last
+        network = network.to(memory_format=last)  # type: ignore[call-overload]
     if params.fitting.compile:
         network.compile()
     return network
