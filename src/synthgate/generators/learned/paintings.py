@@ -46,9 +46,10 @@ def train(
     scratch: Scratch,
     name: str,
     compute: Compute,
-) -> Painted:
+) -> Painted | None:
     """Train the painter of `row`; `parts` holds head, label and measured means of each case, `classes` all map values.
 
+    None on a machine that only helps another one (`devices.node`).
     Raises CohortError where there are fewer than two patients: one is needed that the weights do not learn from.
     """
     known = np.isin(values_of(row.clusters), classes)
@@ -67,7 +68,9 @@ def train(
 
     learned, unseen = slices(False), slices(True)
     spread, alike = _measured(learned)
-    taught = teaching.teach(learned, unseen, row, spread, scratch.within("painter"), f"train {name}", **vars(compute))
+    taught = teaching.teach(learned, unseen, row, spread, scratch.within("painter"), f"train {name}", compute)
+    if taught is None:
+        return None
     facts = {
         "slices": len(learned.index()), "inner_patients": len(inner), "memorised": taught.memorised,
         "stopped_at": taught.history[-1].step, "checkpoint": taught.best.row(),

@@ -12,6 +12,8 @@ import imagecodecs
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -20,8 +22,8 @@ from synthgate.generators.learned import adversarial, diffusion, networks
 from synthgate.generators.learned.criterion import Judged, Shown, judge
 from synthgate.generators.learned.painter import build, paint
 from synthgate.generators.learned.slices import Batches, Drawn, Slices
-from synthgate.learning import loop, weights
-from synthgate.params import Diffusion, Gan, Learned
+from synthgate.learning import devices, loop, weights
+from synthgate.params import Compute, Diffusion, Gan, Learned
 from synthgate.scratch import Scratch
 
 GRID = 4
@@ -153,8 +155,8 @@ class Chooser(Callback):
             print(f"{self.what}: kernel distance {last.kernel_distance:.4f}, 1-NN accuracy {last.one_nn_accuracy:.2f}, "
                   f"nearness {last.nearness:.2f}", file=sys.stderr, flush=True)  # fmt: skip
             self.stopped = self._memorises(last)
-        trainer.should_stop = trainer.strategy.broadcast(self.stopped)
-        if self.stopped:
+        trainer.should_stop = self.stopped = trainer.strategy.broadcast(self.stopped)
+        if self.stopped and trainer.is_global_zero:
             print(f"{self.what}: stopped at step {step}: it memorises patients", file=sys.stderr, flush=True)
 
     def _draw(self, step: int, shown: Shown) -> None:
@@ -208,9 +210,23 @@ class Taught:
 
 
 def teach(
-    learned: Slices, unseen: Slices, params: Learned, spread: float, scratch: Scratch, what: str, **trainer: Any
-) -> Taught:
-    """Train a painter on `learned`, choose its checkpoint by `unseen`; resumes what an earlier run left in scratch."""
+    learned: Slices, unseen: Slices, params: Learned, spread: float, scratch: Scratch, what: str, compute: Compute
+) -> Taught | None:
+    """Train a painter on `learned`, choose its checkpoint by `unseen`; resumes what an earlier run left in scratch.
+
+    None on a machine that only helps another one (`devices.node`).
+    """
+    taught: Taught | None = devices.on_each(
+        _teach, compute, learned, unseen, params, spread, scratch.path, what, compute
+    )
+    return taught
+
+
+def _teach(
+    rank: int, learned: Slices, unseen: Slices, params: Learned, spread: float, folder: Path, what: str,
+    compute: Compute,
+) -> Taught | None:  # fmt: skip
+    """The part of one device in it; the first of all has the result."""
     channels, fitting = len(learned.store.channels), params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
@@ -224,12 +240,20 @@ def teach(
         module = Teaching(network, critic, params, spread)
     if fitting.compile:
         module.network.compile()
-    chooser = Chooser(learned, unseen, params, spread, scratch.path, what)
+    chooser = Chooser(learned, unseen, params, spread, folder, what)
+    strategy: Any = "auto"
+    if devices.ranks(compute) > 1:
+        # the GAN's two losses each leave one network out
+        strategy = DDPStrategy(
+            cluster_environment=LightningEnvironment(), find_unused_parameters=isinstance(params, Gan)
+        )
     curve = loop.fit(
         module, Batches(learned, fitting.batch, spread), fitting.steps, fitting.checkpoint_every,
-        scratch.path / "training.ckpt", what, fitting.batch, callbacks=[chooser], precision=fitting.precision,
-        **trainer,
+        folder / "training.ckpt", what, fitting.batch, callbacks=[chooser], precision=fitting.precision,
+        accelerator=compute.accelerator, devices=devices.count(compute), num_nodes=compute.num_nodes, strategy=strategy,
     )  # fmt: skip
+    if rank:
+        return None
     return Taught(
         chooser.kept(chooser.best.step), chooser.best, chooser.history, curve, chooser.stopped, chooser.samples
     )
