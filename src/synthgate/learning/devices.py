@@ -5,8 +5,10 @@ that the first one holds. On several machines the stage's command is run on each
 `NODE_RANK` 0 prepares, judges and writes; the others read what it prepared and help (docs/generators.md).
 """
 
+import multiprocessing
 import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -78,7 +80,8 @@ def on_each(work: Callable[..., Any], compute: Compute, *arguments: Any) -> Any:
 def _one(
     local: int, work: Callable[..., Any], arguments: Any, first: int, met: dict[str, str], threads: int, writer: Any
 ) -> None:
-    """The process of one device."""
+    """The process of one device; it ends with the one that started it, which holds the lock, however that ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= met | {"LOCAL_RANK": str(local)}
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
@@ -86,6 +89,13 @@ def _one(
     returned = work(first + local, *arguments)
     if local == 0:
         writer.send(returned)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _free_port() -> int:

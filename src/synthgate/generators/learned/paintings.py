@@ -58,7 +58,7 @@ def train(
     people = tuple({key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes} for case in cases)
     styles = Styles(tuple(classes), means, people)
     conditions = Conditions.of(classes, row.attributes, people)
-    inner = _inner(row, cases)
+    inner = set_apart(row, cases)
 
     def slices(within: bool) -> Slices:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
@@ -79,7 +79,7 @@ def train(
     return Painted(tables, taught.weights, facts, taught.curve, taught.history, taught.samples)
 
 
-def _inner(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
+def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
     """The training patients that choose the checkpoint."""
     patients = list(dict.fromkeys(case.patient for case in cases))
     if len(patients) < 2:
