@@ -11,7 +11,7 @@ import functools
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -284,8 +284,8 @@ def markdown(out: dict[str, Any]) -> str:
             "# Rectified flow against DDPM\n",
             f"{out['steps']} training steps of {BATCH} slices each (loss at the end: "
             f"{', '.join(f'{flow} {loss:.3g}' for flow, loss in out['losses'].items())}); {out['slices']} slices of "
-            f"{out['patients']} unseen patients, {NOISES} samples of each. Bounds are one-sided, {CONFIDENCE:.0%}, over "
-            f"{RESAMPLES} resamples of patients. The claim is about {PRIMARY}.\n",
+            f"{out['patients']} unseen patients, {NOISES} samples of each. Bounds are one-sided, {CONFIDENCE:.0%}, "
+            f"over {RESAMPLES} resamples of patients. The claim is about {PRIMARY}.\n",
             table(head, rows),
             *told,
             "",
@@ -293,7 +293,7 @@ def markdown(out: dict[str, Any]) -> str:
     )
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A table in Markdown."""
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows)) + "\n"
 
