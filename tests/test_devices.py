@@ -1,13 +1,21 @@
 """Several devices: the parts of a batch, two real processes (gloo) against one, and cases shared among processes."""
 
 import dataclasses
+import functools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_work
 import torch
 from safetensors.numpy import load_file
 from test_learned import DIFFUSION, FITTING, GAN
 from tiny_heads import BATCH, TABLE, store, trained
+from tiny_work import TWO
 
 from synthgate import cards
 from synthgate.errors import ParamsError
@@ -19,7 +27,6 @@ from synthgate.learning import devices
 from synthgate.params import Compute
 from synthgate.scratch import Scratch
 
-TWO = Compute(accelerator="cpu", devices=2)
 SAME = 1e-5
 """Largest difference of 99 % of the weights: processes add float32 gradients in another order. The median weight moves
 by 3e-4 and more in these trainings."""
@@ -33,6 +40,17 @@ def made(tmp_path_factory):
     return store(tmp_path_factory.mktemp("cohort"))
 
 
+@pytest.fixture(scope="module")
+def two(made, tmp_path_factory):
+    """Trained by two processes: row → folder, once each."""
+
+    @functools.cache
+    def of(kind):
+        return trained(tmp_path_factory.mktemp(kind), made, {"diffusion": DIFFUSION, "gan": GAN}[kind], compute=TWO)
+
+    return of
+
+
 def weights(folder):
     found = load_file(folder / "model.safetensors")
     return np.concatenate([found[name].ravel() for name in sorted(found)]).astype(np.float64)
@@ -43,29 +61,30 @@ def fitted(row, **changed):
 
 
 @pytest.mark.parametrize("row", [DIFFUSION, GAN], ids=["diffusion", "gan"])
-def test_two_processes_train_to_the_same_as_one_with_the_doubled_batch(made, row, tmp_path):
-    one = trained(tmp_path / "one", made, row)
-    two = trained(tmp_path / "two", made, row, compute=TWO)
+def test_two_processes_train_to_the_same_as_one_with_the_doubled_batch(made, two, row, tmp_path):
+    one, both = trained(tmp_path / "one", made, row), two(row.kind)
     start = trained(tmp_path / "start", made, fitted(row, learning_rate=1e-12))
-    apart = np.abs(weights(one) - weights(two))
+    apart = np.abs(weights(one) - weights(both))
     assert np.quantile(apart, 0.99) < SAME
     assert np.linalg.norm(apart) < APART * np.linalg.norm(weights(one) - weights(start))
-    ours, theirs = (cards.read(folder).facts for folder in (one, two))
+    ours, theirs = (cards.read(folder).facts for folder in (one, both))
     assert theirs["stopped_at"] == ours["stopped_at"]
     assert theirs["checkpoint"] == pytest.approx(ours["checkpoint"], rel=0.01)
     for name in ("loss", "checkpoints"):
         tables = [
-            np.loadtxt(folder.parent / f"reports/curves/{name}.csv", delimiter=",", skiprows=1) for folder in (one, two)
+            np.loadtxt(folder.parent / f"reports/curves/{name}.csv", delimiter=",", skiprows=1)
+            for folder in (one, both)
         ]
         np.testing.assert_allclose(*tables, rtol=0.01)
 
 
-def test_two_processes_continue_from_what_is_in_scratch_and_leave_nothing_half_done(made, tmp_path):
-    whole = digest(trained(tmp_path, made, DIFFUSION, compute=TWO))
-    assert not list(tmp_path.rglob(".half*"))
-    [checkpoint] = tmp_path.rglob("training.ckpt")
+def test_two_processes_continue_from_what_is_in_scratch_and_leave_nothing_half_done(made, two):
+    folder = two("diffusion")
+    whole = digest(folder)
+    assert not list(folder.parent.rglob(".half*"))
+    [checkpoint] = folder.parent.rglob("training.ckpt")
     before = checkpoint.stat().st_mtime_ns
-    assert digest(trained(tmp_path, made, DIFFUSION, compute=TWO)) == whole
+    assert digest(trained(folder.parent, made, DIFFUSION, compute=TWO)) == whole
     assert checkpoint.stat().st_mtime_ns == before
 
 
@@ -96,19 +115,40 @@ def test_machines_that_cannot_meet_are_told_what_is_missing(monkeypatch):
     assert devices.node(Compute()) == 0
 
 
-def failing(rank):
-    if rank == 1:
-        raise ValueError("what went wrong")
-    return rank
-
-
-def test_the_error_of_any_process_is_raised():
+def test_the_error_of_any_process_is_raised_and_ends_the_others():
+    start = time.monotonic()
     with pytest.raises(Exception, match="what went wrong"):
-        devices.on_each(failing, TWO)
+        devices.on_each(tiny_work.failing, TWO)
+    assert time.monotonic() - start < 300
 
 
-def test_two_processes_sample_the_same_bytes_as_one(made, tmp_path):
-    folder = trained(tmp_path, made, DIFFUSION)
+def test_the_processes_end_with_the_one_that_started_them(tmp_path):
+    started = subprocess.Popen([sys.executable, tiny_work.__file__, tmp_path])
+    pids = [tmp_path / f"{rank}.pid" for rank in range(2)]
+    until(lambda: all(pid.exists() for pid in pids))
+    started.kill()
+    started.wait()
+    until(lambda: not any(running(int(pid.read_text())) for pid in pids))
+
+
+def until(true, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def running(pid):
+    try:
+        os.kill(pid, 0)
+        # one that has ended is a zombie until somebody asks for it
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_two_processes_sample_the_same_bytes_as_one(two, tmp_path):
+    folder = two("diffusion")
     for compute in (Compute(accelerator="cpu"), TWO):
         out = tmp_path / f"batch-{compute.devices}"
         with Scratch.opened("synthesize", {"of": out.name}, root=tmp_path / "scratch") as scratch:
