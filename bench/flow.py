@@ -306,7 +306,7 @@ def main(*arguments: str) -> int:
     try:
         store = Store.open(ROOT / "build" / STUDY)
     except ArtefactError as error:
-        print(f"bench/flow.py: {error}; `dvc repro prepare@{STUDY}` makes the store", file=sys.stderr)
+        print(f"bench/flow.py: {error}", file=sys.stderr)
         return 2
     with Scratch.opened("bench-flow", {"steps": asked_for.steps}, root=ROOT / ".scratch") as scratch:
         painter, ours, unseen = prepared(store, scratch)

@@ -70,11 +70,18 @@ def on_each(work: Callable[..., Any], compute: Compute, *arguments: Any) -> Any:
     reader, writer = torch.multiprocessing.get_context("spawn").Pipe(duplex=False)
     threads = max(1, torch.get_num_threads() // here)
     started = torch.multiprocessing.spawn(_one, (work, arguments, first, met, threads, writer), nprocs=here, join=False)
-    returned = None
-    while not started.join(timeout=0.5) or reader.poll():
-        if reader.poll():
-            returned = reader.recv()
-    return returned
+    returned: list[Any] = []
+    try:
+        while not started.join(timeout=0.5) or reader.poll():
+            if reader.poll():
+                returned.append(reader.recv())
+    finally:
+        for process in started.processes:  # none outlives the lock that the caller holds
+            process.kill()
+            process.join()
+    if not returned:
+        raise KeyboardInterrupt  # as its first process was, which ends quietly then
+    return returned[0]
 
 
 def _one(
