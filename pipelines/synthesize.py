@@ -10,13 +10,14 @@ from synthgate.scratch import Scratch
 
 def main(name: str) -> None:
     """Write batches/<study>/<batch>."""
-    row = params.load().batches[name]
+    everything = params.load()
+    row = everything.batches[name]
     generator = places.generator(row.generator)
     inputs = inputs_of([generator])
     with Scratch.opened(f"synthesize-{name}", {"params": params.as_plain(row), "inputs": inputs}) as scratch:
         synthesize(
             generator, places.batch(row.study, name), row, name, scratch,
-            splits=splits.read(places.splits(row.study)), inputs=inputs,
+            splits=splits.read(places.splits(row.study)), inputs=inputs, compute=everything.compute,
         )  # fmt: skip
 
 

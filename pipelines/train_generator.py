@@ -6,6 +6,7 @@ from synthgate.cards import inputs_of
 from synthgate.cohort.store import Store
 from synthgate.generators import training
 from synthgate.generators.patients import chosen
+from synthgate.learning import devices
 from synthgate.scratch import Scratch
 
 
@@ -19,7 +20,9 @@ def main(name: str) -> None:
     patients = chosen(list(dict.fromkeys(case.patient for case in store.select("train"))), row.patients)
     cases = [case for case in store.select("train") if case.patient in set(patients)]
     inputs = inputs_of([build])
-    with Scratch.opened(f"train_generator-{name}", {"params": params.as_plain(row), "inputs": inputs}) as scratch:
+    key = {"params": params.as_plain(row), "inputs": inputs}
+    follows = devices.node(everything.compute) > 0
+    with Scratch.opened(f"train_generator-{name}", key, follows=follows) as scratch:
         training.train(
             name, row, study.prepare, store, cases, patients, places.generator(name), scratch,
             reports=places.reports("train_generator", name), regions=dict(study.cohort.regions), inputs=inputs,

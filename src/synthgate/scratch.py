@@ -23,10 +23,13 @@ PACKAGE = Path(__file__).parent
 
 
 class Scratch:
-    """A locked folder of finished pieces of one piece of long work. Open it with `opened`."""
+    """A locked folder of finished pieces of one piece of long work. Open it with `opened`.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    One that follows waits for the pieces that another machine makes in the same folder.
+    """
+
+    def __init__(self, path: Path, follows: bool = False) -> None:
+        self.path, self.follows = path, follows
 
     @classmethod
     @contextlib.contextmanager
@@ -38,17 +41,22 @@ class Scratch:
         rooms: tuple[str, ...] = ("",),
         root: Path = Path(".scratch"),
         wait_s: float = 3600.0,
+        follows: bool = False,
     ) -> Iterator["Scratch"]:
         """Lock `name` and yield the folder `root/name/<digest>`; the digest is of `key` and of the code in `rooms`.
 
         `key` holds all that the result depends on: parameters and the digests of inputs (`cards.inputs_of`); `rooms`
         are the folders of this package whose code it depends on, all of them by default. What other keys left is
         removed. Waits up to `wait_s` seconds for another process that works under this name, then raises BusyError
-        naming its process id.
+        naming its process id. One that follows neither locks nor removes.
         """
         home = root / name
         code = [file for room in rooms for file in sorted((PACKAGE / room).rglob("*.py"))]
         path = home / digest_of([key, digest_all(code)])[:16]
+        if follows:
+            path.mkdir(parents=True, exist_ok=True)
+            yield cls(path, follows)
+            return
         with locked(home / "lock", wait_s):
             for stale in home.iterdir():
                 if stale.is_dir() and stale != path:
@@ -59,11 +67,13 @@ class Scratch:
     def within(self, name: str) -> "Scratch":
         """A scratch folder inside this one, under the same lock."""
         (self.path / name).mkdir(exist_ok=True)
-        return Scratch(self.path / name)
+        return Scratch(self.path / name, self.follows)
 
     def once(self, name: str, make: Callable[[Path], Any]) -> Path:
         """Path of the piece `name` (a file or folder); `make(beside)` writes it unless an earlier run finished it."""
         piece = self.path / name
+        while self.follows and not piece.exists():
+            time.sleep(0.2)
         if not piece.exists():
             with replacing(piece) as beside:
                 make(beside)

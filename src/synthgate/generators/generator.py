@@ -56,17 +56,17 @@ class Generator:
         return self.painter.sample(anatomies, attributes, rng)
 
 
-def _painter(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], folder: Path) -> Painter:
+def _painter(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], folder: Path, accelerator: str) -> Painter:
     row: Any = TypeAdapter(KINDS[config["kind"]]).validate_python(config["params"])
     if isinstance(row, Learned):
         from synthgate.generators.learned.painter import Painter as Network  # torch and MONAI take seconds
 
-        return Network.built(config, weights, row, folder)
+        return Network.built(config, weights, row, folder, accelerator)
     return Randomised.built(config, weights)
 
 
-def load(folder: Path) -> Generator:
-    """Load a trained generator.
+def load(folder: Path, accelerator: str = "auto") -> Generator:
+    """Load a trained generator; a learned painter paints on a GPU where there is one and `accelerator` is not cpu.
 
     Raises ArtefactError for a missing or broken file, and LineageError where an anatomy is of a patient whom the
     generator's card does not list.
@@ -79,7 +79,9 @@ def load(folder: Path) -> Generator:
             )
         weights = load_file(folder / WEIGHTS)
         anatomies = Anatomies.built(config, weights)
-        generator = Generator(card, tuple(config["channels"]), anatomies, _painter(config, weights, folder))
+        generator = Generator(
+            card, tuple(config["channels"]), anatomies, _painter(config, weights, folder, accelerator)
+        )
     except FileNotFoundError:
         raise ArtefactError(f"{folder / WEIGHTS} is missing; run `dvc repro` to make it") from None
     except (KeyError, TypeError, ValueError, SafetensorError) as error:

@@ -1,5 +1,6 @@
 """A batch from a generator: a cohort folder of images and labels, with a provenance row per case."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from synthgate.generators.generator import Generator, load
 from synthgate.generators.patients import refuse_untrained
 from synthgate.generators.shape import Shape, shape_of
 from synthgate.generators.support import delivered, supported
-from synthgate.params import Batch, as_plain
+from synthgate.params import ALONE, Batch, Compute, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
@@ -38,15 +39,16 @@ def synthesize(
     *,
     splits: Mapping[str, str],
     inputs: Mapping[str, str],
+    compute: Compute = ALONE,
 ) -> None:
     """Write the batch `name` to the folder `out`, with its card.
 
-    Case i is a function of the batch's seed and i alone. `splits` is the study's table, pseudonym → split. Raises
-    LineageError where the generator is of another study, learned from anyone but training patients, or holds an
-    anatomy of a patient it does not declare, and ParamsError for a wish that its training patients cannot support;
-    nothing is written then.
+    Case i is a function of the batch's seed and i alone; several devices of this machine each make some of them.
+    `splits` is the study's table, pseudonym → split. Raises LineageError where the generator is of another study,
+    learned from anyone but training patients, or holds an anatomy of a patient it does not declare, and ParamsError for
+    a wish that its training patients cannot support; nothing is written then.
     """
-    generator = load(generator_folder)
+    generator = load(generator_folder, compute.accelerator)
     if generator.card.study != batch.study:
         raise LineageError(
             f"batch {name} is of study {batch.study}, but {generator_folder} of study {generator.card.study}; "
@@ -54,8 +56,14 @@ def synthesize(
         )
     refuse_untrained(generator.card.patients, splits, str(generator_folder))
     behind = supported(generator.anatomies.people, batch.steer, batch.cases, batch.seed)
+    if compute.devices != 1:
+        from synthgate.learning import devices  # torch takes seconds
+
+        devices.on_each(
+            _share, dataclasses.replace(compute, num_nodes=1), generator_folder, compute, batch, name, scratch
+        )
     pieces = [
-        scratch.once(f"{name}-{index:04d}", _maker(generator, batch, name, index))
+        scratch.once(_piece(name, index), _maker(generator, batch, name, index))
         for index in tracked(range(batch.cases), batch.cases, f"synthesize {name}", "cases")
     ]
     rows = [read_json(piece / "row.json") for piece in pieces]
@@ -84,11 +92,24 @@ def synthesize(
         )  # fmt: skip
 
 
+def _share(rank: int, folder: Path, compute: Compute, batch: Batch, name: str, scratch: Scratch) -> None:
+    """The cases of one of this machine's devices, as pieces of `scratch`."""
+    from synthgate.learning import devices
+
+    generator, mine = load(folder, compute.accelerator), range(rank, batch.cases, devices.count(compute))
+    for index in mine if rank else tracked(mine, len(mine), f"synthesize {name}, first device", "cases"):
+        scratch.once(_piece(name, index), _maker(generator, batch, name, index))
+
+
+def _piece(name: str, index: int) -> str:
+    return f"{name}-{index:04d}"
+
+
 def _maker(generator: Generator, batch: Batch, name: str, index: int) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         anatomy = generator.anatomies.anatomy(index, batch.seed, batch.steer)
         [image] = generator.sample([anatomy], [anatomy.attributes], np.random.default_rng([batch.seed, index, 1]))
-        case_id = f"{name}-{index:04d}"
+        case_id = _piece(name, index)
         write_case(folder, case_id, volume_of(anatomy, image, generator.channels))
         row = {
             "case_id": case_id, "patient_id": f"synthetic-{case_id}", "generator": batch.generator,

@@ -20,7 +20,8 @@ from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, FIRST_CLUSTER, comp
 from synthgate.generators.generator import CONFIG, FORMAT, WEIGHTS
 from synthgate.generators.learned import paintings
 from synthgate.generators.patients import admit
-from synthgate.params import Compute, Generator, Learned, Prepare, as_plain
+from synthgate.learning import devices
+from synthgate.params import ALONE, Compute, Generator, Learned, Prepare, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
@@ -44,15 +45,18 @@ def train(
     regions: dict[str, tuple[int, ...]],
     inputs: dict[str, str],
     terms: tuple[str, ...] = (),
-    compute: Compute | None = None,
+    compute: Compute = ALONE,
 ) -> None:
     """Train the generator `name` on `cases`, all of training patients in `patients`; write it to the folder `out`.
 
     What is plotted of it goes to the folder `reports`: `curves` and `samples`, empty where nothing is learned.
     Each case's part is a piece of `scratch`, so a killed training continues. Raises LineageError for a case of another
-    patient or split, and CohortError where no patient has a lesion or a head is too plain to cluster.
+    patient or split, CohortError where no patient has a lesion or a head is too plain to cluster, and ParamsError where
+    the devices cannot share a batch equally. On a machine that only helps another one, nothing is written.
     """
     admit(cases, patients)
+    if isinstance(row, Learned):
+        devices.refuse_uneven(row.fitting.batch, compute)
     if not cases:
         raise CohortError(f"generator {name}: none of its {len(patients)} patients has a case in {store.folder}")
     samples = [
@@ -85,7 +89,9 @@ def train(
     facts: dict[str, Any] = {"clusters": row.clusters, "heads": len(cases), "lesions": len(lesions)}
     painted = None
     if isinstance(row, Learned):
-        painted = paintings.train(row, store, cases, parts, classes, scratch, name, compute or Compute())
+        painted = paintings.train(row, store, cases, parts, classes, scratch, name, compute)
+        if painted is None:
+            return
         table |= painted.tables
         facts |= painted.facts
     paintings.write_reports(painted, reports)

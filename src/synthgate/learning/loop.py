@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
@@ -76,8 +77,14 @@ class _Keeper(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         step = min((trainer.current_epoch + 1) * self.every, self.steps)
-        self.curve.append((step, sum(self._losses) / len(self._losses)))
+        mean = sum(self._losses) / len(self._losses)
+        if trainer.world_size > 1:
+            mean = float(trainer.strategy.reduce(torch.tensor(mean, device=module.device), reduce_op="mean"))
+        self.curve.append((step, mean))
         self._losses = []
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.path, weights_only=False)  # all take part, the first one writes
+            return
         with replacing(self.path) as beside:
             trainer.save_checkpoint(beside, weights_only=False)
         rate = (step - self._since[1]) / max(time.monotonic() - self._since[0], 1e-9)
@@ -104,14 +111,16 @@ def fit(
     step returns its loss as `{"loss": …}` or a tensor. On several devices `batch(step, rank=…, ranks=…)` gives each its
     part of the step's batch. Returns the loss curve.
     """
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # devices and tips, at every training
+    for name in ("pytorch.utilities.rank_zero", "pytorch.accelerators.cuda", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)  # devices and tips, at every training
     every = min(every, steps)
     given: dict[str, Any] = {"accelerator": "auto", "devices": 1} | trainer
     keeper = _Keeper(checkpoint, steps, every, what, images)
     with warnings.catch_warnings():
         # batches come ready-made from memory-mapped slices: worker processes would only copy them
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Lightning 2.6 under DDP asks torch in a way that torch is giving up
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
         Trainer(
             **given,
             max_epochs=-(-steps // every),  # not max_steps: with it, Lightning 2.6 resumes inside the last epoch

@@ -16,6 +16,7 @@ from synthgate.errors import ParamsError
 from synthgate.params.complaints import complaint
 from synthgate.params.kinds import strict
 from synthgate.params.making import (
+    ALONE,
     KINDS,
     Batch,
     Compute,
@@ -47,6 +48,7 @@ from synthgate.params.study import (
 )
 
 __all__ = [
+    "ALONE",
     "GROUPS",
     "KINDS",
     "Arm",
@@ -89,7 +91,7 @@ class Params:
     studies: Mapping[str, StudyRow]
     generators: Mapping[str, Generator]
     batches: Mapping[str, Batch]
-    compute: Compute = Compute()
+    compute: Compute = ALONE
 
     def __post_init__(self) -> None:
         for name, generator in self.generators.items():

@@ -195,13 +195,22 @@ KINDS: Mapping[str, type[Source]] = {"randomised": Randomised, "diffusion": Diff
 
 @dataclass(frozen=True, config=strict)
 class Compute:
-    """What learned generators train on, in Lightning's words. A batch is over all devices and does not grow by them."""
+    """What learned generators train and sample on, in Lightning's words (docs/generators.md).
+
+    A batch and its learning rate are those of all devices together: neither grows with their number.
+    """
 
     accelerator: str = "auto"
-    devices: int | Literal["auto"] = 1
+    devices: Count | Literal["auto"] = 1
+    """Of each machine; on accelerator cpu, so many processes."""
     num_nodes: Count = 1
-    strategy: str = "auto"
-    """E.g. ddp; of several processes on CPUs, ddp with accelerator cpu (gloo)."""
+    """Machines to train on."""
+    strategy: Literal["auto", "ddp"] = "auto"
+    """Where there are several devices both are ddp: every device has all weights and a part of the batch."""
+
+
+ALONE = Compute()
+"""One device of this machine."""
 
 
 @dataclass(frozen=True, config=strict)

@@ -12,13 +12,14 @@ from lightning.pytorch import LightningModule
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from synthgate.errors import ParamsError
 from synthgate.generators.learned import latent as latents
 from synthgate.generators.learned.diffusion import masked
 from synthgate.generators.learned.latent import Autoencoder, Space
 from synthgate.generators.learned.slices import Batches, Drawn, Slices
 from synthgate.generators.learned.volumes import Latents, Volumes
-from synthgate.learning import loop, weights
-from synthgate.params import Diffusion
+from synthgate.learning import devices, loop, weights
+from synthgate.params import Compute, Diffusion
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
@@ -65,16 +66,24 @@ class Coded:
 
 
 def code(
-    learned: Slices, unseen: Slices, params: Diffusion, spread: float, scratch: Scratch, what: str, **trainer: Any
+    learned: Slices, unseen: Slices, params: Diffusion, spread: float, scratch: Scratch, what: str, compute: Compute
 ) -> Coded:
-    """Train an autoencoder on the volumes of `learned`, then encode them; resumes what a killed run left in scratch."""
+    """Train an autoencoder on the volumes of `learned`, then encode them; resumes what a killed run left in scratch.
+
+    Raises ParamsError where more than one device is asked for.
+    """
+    if devices.ranks(compute) > 1:
+        raise ParamsError(
+            f"compute: a generator with a latent space trains on one device, got {devices.ranks(compute)}; set devices "
+            f"and num_nodes to 1"
+        )
     latent, patch = params.latent, params.patch
     assert latent is not None
     units = (patch * latent.shrinks, patch * latent.shrinks, latent.shrinks)
     shape = (latent.channels, *(side // unit for side, unit in zip(latent.size, units, strict=True)))
     ours, theirs = (Volumes(part, latent.size, shape) for part in (learned, unseen))
-    autoencoder, folder = _trained(ours, params, spread, scratch, what, **trainer)
-    if torch.cuda.is_available() and trainer.get("accelerator") != "cpu":
+    autoencoder, folder = _trained(ours, params, spread, scratch, what, compute.accelerator)
+    if torch.cuda.is_available() and compute.accelerator != "cpu":
         autoencoder.cuda()  # Lightning has put it back on the CPU
     kept = scratch.within("latents")
     raw = Latents(ours, kept.path, lambda latent: latent)
@@ -92,7 +101,7 @@ def code(
 
 
 def _trained(
-    volumes: Volumes, params: Diffusion, spread: float, scratch: Scratch, what: str, **trainer: Any
+    volumes: Volumes, params: Diffusion, spread: float, scratch: Scratch, what: str, accelerator: str
 ) -> tuple[Autoencoder, Path]:
     """The autoencoder, and the folder of its weights and `curve.csv`."""
     latent, fitting = params.latent, params.fitting
@@ -110,7 +119,7 @@ def _trained(
             module.autoencoder.compile()
         curve = loop.fit(
             module, Batches(volumes, latent.batch, spread), latent.steps, latent.checkpoint_every, checkpoint,
-            f"{what}, autoencoder", latent.batch, precision=fitting.precision, **trainer,
+            f"{what}, autoencoder", latent.batch, precision=fitting.precision, accelerator=accelerator,
         )  # fmt: skip
         folder.mkdir()
         weights.save(autoencoder, folder, latents.NAME)

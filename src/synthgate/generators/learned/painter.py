@@ -87,15 +87,25 @@ class Painter:
 
     @classmethod
     def built(
-        cls, config: Mapping[str, Any], tables: Mapping[str, np.ndarray], params: Learned, folder: Path
+        cls,
+        config: Mapping[str, Any],
+        tables: Mapping[str, np.ndarray],
+        params: Learned,
+        folder: Path,
+        accelerator: str = "auto",
     ) -> "Painter":
-        """From the configuration, the tables and the network's weights that training wrote; raises ArtefactError."""
+        """From the configuration, the tables and the network's weights that training wrote; raises ArtefactError.
+
+        The network is on the current GPU where there is one, unless `accelerator` is cpu.
+        """
         styles = Styles(
             tuple(config["classes"]), tables["style.means"], tuple(one["attributes"] for one in config["heads"])
         )
         conditions = Conditions.of(config["classes"], params.attributes, styles.attributes)
         channels = len(config["channels"])
         network = weights.load(build(params, channels, conditions), folder)
+        if accelerator != "cpu" and torch.cuda.is_available():
+            network = network.to("cuda")
         brush: Brush = Slicewise(network, params, channels, tables["alike"])
         if isinstance(params, Diffusion) and params.latent is not None:
             brush = Whole(network, Space.built(tables, params, channels, folder), params)

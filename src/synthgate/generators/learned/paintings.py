@@ -52,9 +52,10 @@ def train(
     scratch: Scratch,
     name: str,
     compute: Compute,
-) -> Painted:
+) -> Painted | None:
     """Train the painter of `row`; `parts` holds head, label and measured means of each case, `classes` all map values.
 
+    None on a machine that only helps another one (`devices.node`).
     Raises CohortError where there are fewer than two patients: one is needed that the weights do not learn from.
     """
     known = np.isin(values_of(row.clusters), classes)
@@ -64,7 +65,7 @@ def train(
     styles = Styles(tuple(classes), means, people)
     conditions = Conditions.of(classes, row.attributes, people)
     private = row.privacy if isinstance(row, Diffusion) else None
-    inner = set() if private else _inner(row, cases)
+    inner = set() if private else set_apart(row, cases)
 
     def slices(within: bool) -> Slices:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
@@ -78,11 +79,11 @@ def train(
     facts: dict[str, Any] = {"slices": len(learned.index()), "inner_patients": len(inner)}
     home, what, judged, coded = scratch.within("painter"), f"train {name}", row.fitting.judged, None
     if private and isinstance(row, Diffusion):
-        taught = teach_privately(learned, row, private, spread, home, what, **vars(compute))
+        taught: teaching.Taught | None = teach_privately(learned, row, private, spread, home, what, compute)
     else:
         exams: tuple[Exam, Exam]
         if isinstance(row, Diffusion) and row.latent is not None:
-            coded = coding.code(learned, unseen, row, spread, home, what, **vars(compute))
+            coded = coding.code(learned, unseen, row, spread, home, what, compute)
             batches = Batches(coded.learned, row.fitting.batch, 1.0)
             seen = Middles.of(coded.learned.volumes, judged, coded.space, spread)
             exams = seen, Middles.of(coded.unseen, judged, coded.space, spread)
@@ -91,14 +92,16 @@ def train(
         else:
             batches = Batches(learned, row.fitting.batch, spread)
             exams = Sliced.of(learned, judged, spread), Sliced.of(unseen, judged, spread)
-        taught = teaching.teach(batches, exams, len(store.channels), conditions, row, home, what, **vars(compute))
+        taught = teaching.teach(batches, exams, len(store.channels), conditions, row, home, what, compute)
+    if taught is None:
+        return None
     files, curves = {weights.NAME: taught.weights / weights.NAME}, {"loss": taught.curve}
     if coded is not None:
         files[latent.NAME], curves["autoencoder"] = coded.weights, coded.curve
     return Painted(tables, files, facts | taught.facts, curves, taught.history, taught.samples)
 
 
-def _inner(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
+def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
     """The training patients that choose the checkpoint."""
     patients = list(dict.fromkeys(case.patient for case in cases))
     if len(patients) < 2:

@@ -11,8 +11,8 @@ from synthgate.generators.learned import diffusion
 from synthgate.generators.learned.slices import Drawn, OfPatient, Slices
 from synthgate.generators.learned.teaching import Taught, Teaching, network_of
 from synthgate.generators.private import Plan, Secret, planned, refuse_mixing
-from synthgate.learning import loop, weights
-from synthgate.params import Diffusion, Privacy
+from synthgate.learning import devices, loop, weights
+from synthgate.params import Compute, Diffusion, Privacy
 from synthgate.scratch import Scratch
 
 
@@ -39,14 +39,16 @@ class Private(Teaching):
 
 
 def teach_privately(
-    learned: Slices, params: Diffusion, privacy: Privacy, spread: float, scratch: Scratch, what: str, **trainer: Any
+    learned: Slices, params: Diffusion, privacy: Privacy, spread: float, scratch: Scratch, what: str, compute: Compute
 ) -> Taught:
     """Train a diffusion painter with DP-SGD on all of `learned`: every step, and the last weights (docs/private.md).
 
     Raises ParamsError where the wished ε is out of reach, or more than one device is asked for.
     """
-    if trainer.get("devices", 1) != 1 or trainer.get("num_nodes", 1) != 1:
-        raise ParamsError("compute.devices: private training uses one device; set devices and num_nodes to 1")
+    if devices.ranks(compute) > 1:
+        raise ParamsError(
+            f"compute: private training uses one device, got {devices.ranks(compute)}; set devices and num_nodes to 1"
+        )
     fitting = params.fitting
     shown = OfPatient(learned, max(1, fitting.batch // privacy.patients), spread)
     plan = planned(privacy, shown.patients, fitting.steps)
@@ -60,8 +62,9 @@ def teach_privately(
 
     def make(folder: Path) -> None:
         loop.fit(
-            module, torch.tensor, fitting.steps, fitting.checkpoint_every, checkpoint, what, fitting.batch, **trainer
-        )
+            module, torch.tensor, fitting.steps, fitting.checkpoint_every, checkpoint, what, fitting.batch,
+            accelerator=compute.accelerator,
+        )  # fmt: skip
         folder.mkdir()
         weights.save(module.average.module, folder)
 

@@ -12,6 +12,8 @@ import imagecodecs
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -22,8 +24,8 @@ from synthgate.generators.learned.criterion import Judged, Shown, judge
 from synthgate.generators.learned.exams import Exam
 from synthgate.generators.learned.painter import build
 from synthgate.generators.learned.slices import Batches, Drawn
-from synthgate.learning import loop, weights
-from synthgate.params import Diffusion, Gan, Learned
+from synthgate.learning import devices, loop, weights
+from synthgate.params import Compute, Diffusion, Gan, Learned
 from synthgate.scratch import Scratch
 
 GRID = 4
@@ -155,8 +157,8 @@ class Chooser(Callback):
             print(f"{self.what}: kernel distance {last.kernel_distance:.4f}, 1-NN accuracy {last.one_nn_accuracy:.2f}, "
                   f"nearness {last.nearness:.2f}", file=sys.stderr, flush=True)  # fmt: skip
             self.stopped = self._memorises(last)
-        trainer.should_stop = trainer.strategy.broadcast(self.stopped)
-        if self.stopped:
+        trainer.should_stop = self.stopped = trainer.strategy.broadcast(self.stopped)
+        if self.stopped and trainer.is_global_zero:
             print(f"{self.what}: stopped at step {step}: it memorises patients", file=sys.stderr, flush=True)
 
     def _draw(self, step: int, shown: Shown) -> None:
@@ -185,21 +187,41 @@ class Taught:
 
 def teach(
     batches: Batches, exams: tuple[Exam, Exam], channels: int, conditions: Conditions, params: Learned,
-    scratch: Scratch, what: str, **trainer: Any,
-) -> Taught:  # fmt: skip
+    scratch: Scratch, what: str, compute: Compute,
+) -> Taught | None:  # fmt: skip
     """Train a painter of images of so many channels; choose its checkpoint by exams of learned and of unseen patients.
 
-    Resumes what an earlier run left in scratch.
+    Resumes what an earlier run left in scratch. None on a machine that only helps another one (`devices.node`).
     """
+    taught: Taught | None = devices.on_each(
+        _teach, compute, batches, exams, channels, conditions, params, scratch.path, what, compute
+    )
+    return taught
+
+
+def _teach(
+    rank: int, batches: Batches, exams: tuple[Exam, Exam], channels: int, conditions: Conditions, params: Learned,
+    folder: Path, what: str, compute: Compute,
+) -> Taught | None:  # fmt: skip
+    """The part of one device in it; the first of all has the result."""
     fitting = params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         module = module_of(params, channels, conditions, batches.spread)
-    chooser = Chooser(*exams, params, scratch.path, what)
+    chooser = Chooser(*exams, params, folder, what)
+    strategy: Any = "auto"
+    if devices.ranks(compute) > 1:
+        # the GAN's two losses each leave one network out
+        strategy = DDPStrategy(
+            cluster_environment=LightningEnvironment(), find_unused_parameters=isinstance(params, Gan)
+        )
     curve = loop.fit(
-        module, batches, fitting.steps, fitting.checkpoint_every, scratch.path / "training.ckpt", what, fitting.batch,
-        callbacks=[chooser], precision=fitting.precision, **trainer,
+        module, batches, fitting.steps, fitting.checkpoint_every, folder / "training.ckpt", what, fitting.batch,
+        callbacks=[chooser], precision=fitting.precision, accelerator=compute.accelerator,
+        devices=devices.count(compute), num_nodes=compute.num_nodes, strategy=strategy,
     )  # fmt: skip
+    if rank:
+        return None
     facts = {"memorised": chooser.stopped, "stopped_at": chooser.history[-1].step, "checkpoint": _told(chooser.best)}
     return Taught(chooser.kept(chooser.best.step), chooser.history, curve, chooser.samples, facts)
 
