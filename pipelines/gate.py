@@ -10,7 +10,7 @@ def main(name: str) -> None:
     everything = params.load()
     batch = everything.batches[name]
     folder, out = places.batch(batch.study, name), places.gate(batch.study, name)
-    run(batch.study, everything.studies[batch.study], folder, batch.intent, out, batch.wish)
+    run(batch.study, everything.studies[batch.study], folder, batch.intent, out, batch.steer.attributes)
 
 
 if __name__ == "__main__":

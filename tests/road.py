@@ -33,9 +33,11 @@ SMALL = {
             },
         }
     },
-    "batches": {"randomised": {"cases": 6}},
+    "generators": {"diffusion": None, "gan": None},
+    "batches": {"randomised": {"cases": 6}, "diffusion": None, "gan": None},
 }
-"""On top of the preset test: small slices, two arms; and steps enough to be killed between two checkpoints."""
+"""On top of the preset test: small slices, two arms, no learned generators (test_road_learned has them); steps enough
+to be killed between two checkpoints."""
 MADE = ("build", "judges", "models", "batches", "reports", "releases")
 STAGES = ["prepare@brain", "calibrate@brain", "train_generator@randomised", "synthesize@randomised",
           "gate@randomised", "study@brain", "release@brain"]  # fmt: skip

@@ -149,6 +149,7 @@ def measured(monkeypatch):
     steps = plain["studies"]["brain"]["study"]["segmenter"]["steps"]
     monkeypatch.setattr(estimates, "step_seconds", lambda p, **_: 0.2 if p.steps == steps else 0.1)
     size = Extent(13, {"train": 8, "validation": 2, "hold-out": 3}, 10, 2**20, True)
+    monkeypatch.setattr(estimates, "painter_seconds", lambda *_: (0.3, 0.01))
     monkeypatch.setattr(estimates, "extent", lambda *_: size)
     return plain
 

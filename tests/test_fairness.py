@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_a_wish_is_what_the_shares_are_held_against():
     found = judged(BATCH, wish={"sex": {"F": 1.0}})["shares_sex"]
     assert found.outcome == "failed" and found.value == 0
     assert judged(women, wish={"sex": {"F": 0.5, "M": 0.5}})["shares_sex"].outcome == "failed"
+
+
+def test_a_wish_for_ages_has_bands_of_its_own():
+    wish = {"age": {"50..70": 0.5, "70..": 0.5}}
+    params = dataclasses.replace(trial(BATCH, REFERENCE).params, attributes=("age",))
+    real = stating(REFERENCE, age=[str(20 + i) for i in range(len(REFERENCE))])
+    old = stating(BATCH, age=["50", "69.5", "70", "91"] * 10)
+    found = judged(old, real, wish=wish, params=params)["shares_age"]
+    assert found.outcome == "passed" and "50..70" in found.sentence
+    young = stating(BATCH, age=["49", "69.5", "70", "91"] * 10)
+    assert judged(young, real, wish=wish, params=params)["shares_age"].outcome == "failed"
 
 
 def test_what_is_not_stated_is_named_and_not_held_against_it():

@@ -6,10 +6,11 @@ from tiny_heads import BATCH, PATIENTS, TABLE, store, trained
 
 from synthgate import cards
 from synthgate.cohort.folder import read_table
+from synthgate.errors import ParamsError
 from synthgate.files import digest
 from synthgate.generators.generator import load
 from synthgate.generators.sampling import synthesize
-from synthgate.params import Diffusion, Fitting, Gan
+from synthgate.params import Compute, Diffusion, Fitting, Gan, Privacy
 from synthgate.scratch import Scratch
 
 FITTING = Fitting(steps=4, batch=4, learning_rate=1e-3, ema=0.9, checkpoint_every=2, judged=4, memorised=0.1, inner=0.3)
@@ -87,3 +88,21 @@ def test_a_painter_that_memorises_is_stopped(made, tmp_path):
         facts = cards.read(folder).facts
         near = [one["nearness"] for one in [facts["checkpoint"]]]
         assert facts["memorised"] == (facts["stopped_at"] < 4 or near[-1] < 0.999)
+
+
+def test_a_private_training_tells_its_epsilon_and_nothing_else(made, tmp_path):
+    wished = Privacy(epsilon=8.0, delta=0.01, clip=1.0, patients=3)
+    folder = trained(tmp_path, made, dataclasses.replace(DIFFUSION, privacy=wished))
+    facts = cards.read(folder).facts
+    assert 0 < facts["privacy"]["epsilon"] <= 8.0 and facts["privacy"]["steps"] == 4
+    assert "checkpoint" not in facts and facts["inner_patients"] == 0
+    assert (tmp_path / "reports/curves/loss.csv").read_text() == "step,loss\n"
+    assert not list((tmp_path / "scratch").rglob("secret"))
+    other = trained(tmp_path / "other", made, dataclasses.replace(DIFFUSION, privacy=wished))
+    assert digest(folder / "model.safetensors") != digest(other / "model.safetensors")  # its noise is secret
+
+
+def test_private_training_refuses_more_devices(made, tmp_path):
+    row = dataclasses.replace(DIFFUSION, privacy=Privacy(epsilon=8.0, delta=0.01, clip=1.0, patients=3))
+    with pytest.raises(ParamsError, match="one device"):
+        trained(tmp_path, made, row, compute=Compute(devices=2))

@@ -147,10 +147,19 @@ def test_an_unknown_key_is_named_with_its_place_and_the_valid_ones(plain, place,
 
 
 def test_private_training_is_parsed_and_its_wrong_keys_told(plain):
-    fitting = {"steps": 9, "batch": 4, "learning_rate": 0.1, "ema": 0, "checkpoint_every": 3, "inner": 0.2}
+    fitting = {
+        "steps": 9,
+        "batch": 4,
+        "learning_rate": 0.1,
+        "ema": 0,
+        "checkpoint_every": 3,
+        "judged": 4,
+        "memorised": 0.5,
+        "inner": 0.2,
+    }
     privacy = {"epsilon": 8, "delta": 1e-3, "clip": 1, "patients": 2}
     plain["generators"]["d"] = plain["generators"]["randomised"] | {
-        "kind": "diffusion", "attributes": [], "features": [8], "patch": 1, "fitting": fitting, "flow": "ddpm",
+        "kind": "diffusion", "attributes": [], "features": [8, 8, 8], "patch": 1, "fitting": fitting, "flow": "ddpm",
         "steps": 3, "privacy": privacy,
     }  # fmt: skip
     assert params.parse(plain).generators["d"].privacy == params.Privacy(8.0, 1e-3, 1.0, 2)
@@ -202,13 +211,13 @@ CONTRADICTIONS = [
     (f"{BRAIN}.study.arms.mixed", "baseline", "mixed_12", "must be a real-only arm"),
     (f"{BRAIN}.study.arms.mixed", "baseline", "real_12", "its baseline real_12 has patients: 12, not all"),
     (f"{BRAIN}.study.arms.mixed", "batches", {"randomised": 1.5}, "sum to at most 1"),
-    (f"{BRAIN}.study.arms.mixed", "batches", {"other": 0.25}, r"the rows are \['randomised'\]"),
+    (f"{BRAIN}.study.arms.mixed", "batches", {"other": 0.25}, r"the rows are \['diffusion', 'gan', 'randomised'\]"),
     (f"{BRAIN}.release", "candidates", ["real", "best"], "no arm best"),
     (f"{BRAIN}.release", "candidates", ["mixed"], "the fallback"),
     (f"{BRAIN}.release", "candidates", [], "the fallback"),
     (f"{BRAIN}.release", "artifact", "Brain_1", "artifact"),
     ("generators.randomised", "study", "lung", r"the rows are \['brain'\]"),
-    ("batches.randomised", "generator", "gan", r"the rows are \['randomised'\]"),
+    ("batches.randomised", "generator", "other", r"the rows are \['diffusion', 'gan', 'randomised'\]"),
     (f"{BRAIN}.study.segmenter", "features", [16, 32], "at least three multiples of 4"),
     (f"{BRAIN}.study.segmenter", "features", [6, 12, 24], "at least three multiples of 4"),
     (f"{BRAIN}.study.arms.real", "patients", "some", "patients: expected a whole number, or all, got 'some'"),

@@ -41,7 +41,8 @@ def test_an_anatomy_is_a_head_with_a_lesion_inside_it(folder):
 
 def test_donors_are_told_truly_and_used_evenly(folder):
     generator = load(folder)
-    pairs = [tuple(part.patient for part in generator.anatomies.donors(index, 3)) for index in range(30)]
+    drawn = [generator.anatomies.donors(index, 3) for index in range(30)]
+    pairs = [(head.patient, lesions[0].patient) for head, lesions in drawn]
     heads = Counter(head for head, _ in pairs)
     assert heads == dict.fromkeys(PEOPLE[:6], 5)
     assert all(head != lesion for head, lesion in pairs)
@@ -110,8 +111,8 @@ def test_a_lesion_partly_outside_the_brain_is_drawn_again(folder, monkeypatch):
     seen = []
     place = anatomies.place
 
-    def first_outside(lesion, head, rng):
-        label, lost = place(lesion, head, rng)
+    def first_outside(lesion, head, rng, **how):
+        label, lost = place(lesion, head, rng, **how)
         seen.append(lost)
         return (np.zeros_like(label), 50) if len(seen) == 1 else (label, lost)
 

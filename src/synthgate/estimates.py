@@ -1,8 +1,12 @@
 """Time, memory and disk that the current parameters will take: estimates, from one measured training step each."""
 
+import contextlib
+import io
+import itertools
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from synthgate import places
-from synthgate.params import Params, Segmenter, StudyRow
+from synthgate.params import Learned, Params, Segmenter, StudyRow
 
 REPEATS = 3
 # Seconds on one core of a 2024 server, head volumes of 2 mm with four channels; rough, and only for the short stages.
@@ -104,12 +108,20 @@ def estimate(params: Params, root: Path = Path()) -> Estimate:
         disk += 2 * (size.data_bytes + size.cases * stored) + made * (2 * each + stored)
         assumed += [] if size.known else [name]
         known[name] = size
+    paint = {}
     for name, generator in params.generators.items():
-        patients = generator.patients.size
+        row, patients = params.studies[generator.study], generator.patients.size
         count = known[generator.study].splits["train"] if patients == "all" else patients
         found.seconds[f"train_generator@{name}"] = START_S + TRAIN_GENERATOR_S * count
+        if isinstance(generator, Learned):
+            fitting = generator.fitting
+            taken, paint[name] = painter_seconds(generator, len(row.cohort.channels), row.prepare.size, device)
+            found.steps_s[f"{generator.study} train_generator {name}"] = taken
+            judged = -(-fitting.steps // fitting.checkpoint_every) * 2 * fitting.judged
+            found.seconds[f"train_generator@{name}"] += fitting.steps * taken + judged * paint[name]
     for name, batch in params.batches.items():
-        found.seconds[f"synthesize@{name}"] = START_S + SYNTHESIZE_S * batch.cases
+        each = SYNTHESIZE_S + paint.get(batch.generator, 0.0) * known[batch.study].slices
+        found.seconds[f"synthesize@{name}"] = START_S + each * batch.cases
         found.seconds[f"gate@{name}"] = GATE_START_S + GATE_S * batch.cases
     unit = 1 if sys.platform == "darwin" else 1024
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -164,6 +176,35 @@ def step_seconds(params: Segmenter, channels: int, regions: int, device: str = "
         loss.item()  # waits for an accelerator
         taken.append(time.perf_counter() - start)
     return statistics.median(taken[1:])  # the first one warms up
+
+
+def painter_seconds(params: Learned, channels: int, size: tuple[int, int], device: str = "cpu") -> tuple[float, float]:
+    """Median seconds of one training step of a learned generator, and of painting one slice, on random data."""
+    import torch
+
+    from synthgate.generators.learned import teaching
+    from synthgate.generators.learned.conditions import Conditions
+    from synthgate.generators.learned.painter import paint
+    from synthgate.generators.learned.slices import CHANCES, Drawn
+    from synthgate.learning.loop import fit
+
+    conditions, count = Conditions((1,), (), ()), params.fitting.batch
+    told = torch.rand(count, conditions.channels(channels), *size)
+    image, group = told[:, :channels], torch.zeros(count, dtype=torch.long)
+    asked: list[float] = []
+
+    def batch(_: int) -> Drawn:
+        asked.append(time.perf_counter())
+        return Drawn(image, told, group, torch.randn_like(image), torch.rand(count, CHANCES))
+
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        module = teaching.module_of(params, channels, conditions, 1.0)
+        with contextlib.redirect_stderr(io.StringIO()):
+            fit(module, batch, 2 + REPEATS, 2 + REPEATS, Path(folder) / "checkpoint", "", count, accelerator=device)
+        start = time.perf_counter()
+        paint(module.network.cpu().eval(), params, told, group, lambda: torch.randn_like(image))
+    taken = [after - before for before, after in itertools.pairwise(asked)]
+    return statistics.median(taken[1:]), (time.perf_counter() - start) / count
 
 
 def _volume_s(params: Segmenter, step_s: float, slices: int) -> float:

@@ -3,9 +3,10 @@
 import numpy as np
 
 from synthgate.gate import samples
-from synthgate.gate.groups import UNKNOWN, groups
+from synthgate.gate.groups import UNKNOWN, attributes_of, groups
 from synthgate.gate.trial import Trial
 from synthgate.gate.verdict import Finding, Outcome
+from synthgate.params import group_of
 from synthgate.stats.intervals import difference
 from synthgate.stats.multinomial import multinomial_p
 from synthgate.stats.nulls import step_down
@@ -33,6 +34,9 @@ def judge(trial: Trial) -> list[Finding]:
 def _against_wish(trial: Trial, name: str, ours: np.ndarray) -> Finding:
     """Exact multinomial test of one case per donor; the median over draws."""
     wish = trial.wish[name]
+    stated = [one.get(name, UNKNOWN) for one in attributes_of(trial.batch)]
+    # a wish has bands of its own
+    ours = np.array([group_of(text, wish) or group for text, group in zip(stated, ours, strict=True)], dtype=object)
     outside = sorted(set(ours) - set(wish))
     values, shown = [], {}
     for draw, chosen in enumerate(samples.draws(trial.batch, trial.reference, trial.params)):

@@ -56,10 +56,10 @@ class Anatomy:
     map: np.ndarray
     """[x, y, z] uint8."""
     donors: tuple[str, ...]
-    """Pseudonyms: the head's patient, then the lesion's where another's."""
+    """Pseudonyms: the head's patient, then those of the lesions where others."""
     spacing_mm: tuple[float, float, float] | None
     attributes: Mapping[str, str]
-    """Of the head's patient."""
+    """Of the head's patient; as wished where the painter is to show others."""
 
     @property
     def label(self) -> np.ndarray:
@@ -110,6 +110,12 @@ def cut(label: np.ndarray, head: np.ndarray, key: str, patient: str) -> Lesion |
     low, sides = box_of(head | (label > 0))
     crop = label[tuple(slice(o, o + s) for o, s in zip(origin, shape, strict=True))]
     return Lesion(key, patient, crop.copy(), tuple(map(float, low - origin)), tuple(map(float, sides)))
+
+
+def covered(head: np.ndarray, label: np.ndarray) -> dict[int, float]:
+    """Cluster → share of the lesion's voxels [x, y, z] that lie on it in the completed head [x, y, z]."""
+    values, counts = np.unique(head[(label > 0) & (head > 0)], return_counts=True)
+    return {int(value): float(count / counts.sum()) for value, count in zip(values, counts, strict=True)}
 
 
 def depth(head: np.ndarray) -> np.ndarray:

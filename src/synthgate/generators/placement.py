@@ -31,9 +31,12 @@ def put_back(lesion: Lesion, head: Head) -> np.ndarray:
     return out
 
 
-def place(lesion: Lesion, head: Head, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def place(
+    lesion: Lesion, head: Head, rng: np.random.Generator, *, mirror: bool | None = None, growth: float = 1.0
+) -> tuple[np.ndarray, int]:
     """The lesion at its relative place in another head, perhaps flipped, rotated, scaled and elastically deformed.
 
+    `mirror` flips it, or not, or by chance (None); `growth` scales every axis once more; neither changes what is drawn.
     Returns [x, y, z] uint8 on the head's grid and the number of voxels that fell off the grid.
     """
     low, sides = head.box
@@ -41,14 +44,15 @@ def place(lesion: Lesion, head: Head, rng: np.random.Generator) -> tuple[np.ndar
     stretch = sides / np.array(lesion.sides)
     middle = (np.array(lesion.label.shape) - 1) / 2
     at = (middle + 0.5 - np.array(lesion.low)) / np.array(lesion.sides)
-    mirrored = -1.0 if rng.random() < 0.5 else 1.0
+    chance = rng.random() < 0.5
+    mirrored = -1.0 if (chance if mirror is None else mirror) else 1.0
     at[0] = at[0] if mirrored > 0 else 1 - at[0]
     centre = low + (at + rng.uniform(-SHIFT, SHIFT, 3)) * sides - 0.5
     # without a known slice distance, a turn out of the plane would mix pixels with slices
     rotation = rotation_matrix(rng.uniform(-ROTATION_DEG, ROTATION_DEG, 3), head.spacing_mm is not None)
-    scales = np.exp(rng.uniform(np.log(SCALES[0]), np.log(SCALES[1]), 3))
+    scales = growth * np.exp(rng.uniform(np.log(SCALES[0]), np.log(SCALES[1]), 3))
 
-    reach = np.linalg.norm((middle + 1) * stretch * spacing) * SCALES[1] / spacing
+    reach = np.linalg.norm((middle + 1) * stretch * spacing) * SCALES[1] * growth / spacing
     first, last = np.floor(centre - reach).astype(int), np.ceil(centre + reach).astype(int) + 1
     grid = np.stack(np.meshgrid(*map(np.arange, first, last), indexing="ij")).astype(np.float32)
     away = (grid - centre[:, None, None, None]) * spacing[:, None, None, None]

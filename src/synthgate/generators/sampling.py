@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from synthgate.files import read_json, replacing, write_json
 from synthgate.generators.anatomy import ATTRIBUTES, Anatomy
 from synthgate.generators.generator import Generator, load
 from synthgate.generators.patients import refuse_untrained
+from synthgate.generators.shape import Shape, shape_of
+from synthgate.generators.support import delivered, supported
 from synthgate.params import Batch, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
@@ -40,7 +43,8 @@ def synthesize(
 
     Case i is a function of the batch's seed and i alone. `splits` is the study's table, pseudonym → split. Raises
     LineageError where the generator is of another study, learned from anyone but training patients, or holds an
-    anatomy of a patient it does not declare; nothing is written then.
+    anatomy of a patient it does not declare, and ParamsError for a wish that its training patients cannot support;
+    nothing is written then.
     """
     generator = load(generator_folder)
     if generator.card.study != batch.study:
@@ -49,17 +53,22 @@ def synthesize(
             f"name a generator of that study in params.yaml"
         )
     refuse_untrained(generator.card.patients, splits, str(generator_folder))
+    behind = supported(generator.anatomies.people, batch.steer, batch.cases, batch.seed)
     pieces = [
         scratch.once(f"{name}-{index:04d}", _maker(generator, batch, name, index))
         for index in tracked(range(batch.cases), batch.cases, f"synthesize {name}", "cases")
     ]
     rows = [read_json(piece / "row.json") for piece in pieces]
+    shapes = [Shape(**read_json(piece / "shape.json")) for piece in pieces]
     people = [row["donors"].split(";") for row in rows]
     facts = {
         "cases": batch.cases,
         "heads": len({donors[0] for donors in people}),
-        "lesions": len({donors[-1] for donors in people}),
+        "lesions": len({name for donors in people for name in donors[1:] or donors}),
         "intent": batch.intent,
+        "wished": {key: value for key, value in as_plain(batch.steer).items() if value},
+        "delivered": delivered(batch.steer, shapes, rows),
+        "steer": behind,
     }
     if "privacy" in generator.card.facts:
         facts["privacy"] = generator.card.facts["privacy"]
@@ -77,7 +86,7 @@ def synthesize(
 
 def _maker(generator: Generator, batch: Batch, name: str, index: int) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        anatomy = generator.anatomies.anatomy(index, batch.seed)
+        anatomy = generator.anatomies.anatomy(index, batch.seed, batch.steer)
         [image] = generator.sample([anatomy], [anatomy.attributes], np.random.default_rng([batch.seed, index, 1]))
         case_id = f"{name}-{index:04d}"
         write_case(folder, case_id, volume_of(anatomy, image, generator.channels))
@@ -86,6 +95,8 @@ def _maker(generator: Generator, batch: Batch, name: str, index: int) -> Callabl
             "seed": str(batch.seed), "intent": batch.intent, "donors": ";".join(anatomy.donors), "study": batch.study,
         }  # fmt: skip
         write_json(folder / "row.json", row | dict(anatomy.attributes))
+        shape = shape_of(anatomy.label, anatomy.map > 0, generator.anatomies.people.regions, anatomy.spacing_mm)
+        write_json(folder / "shape.json", asdict(shape))
 
     return make
 

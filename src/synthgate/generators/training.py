@@ -16,7 +16,7 @@ from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing, write_json
 from synthgate.generators import clusters
-from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, FIRST_CLUSTER, complete, cut, depth, values_of
+from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, FIRST_CLUSTER, complete, covered, cut, depth, values_of
 from synthgate.generators.generator import CONFIG, FORMAT, WEIGHTS
 from synthgate.generators.learned import paintings
 from synthgate.generators.patients import admit
@@ -69,12 +69,13 @@ def train(
             f"generator {name}: none of its {len(set(patients))} patients has a lesion, so there is none to place; "
             f"choose other patients in its row of params.yaml"
         )
-    weights, lesions, rim = _anatomies(cases, parts)
+    weights, lesions, rim, covers = _anatomies(cases, parts)
     classes, table = _contrasts(list(parts.values()), row.clusters)
     config = {
         "format": FORMAT, "kind": row.kind, "params": as_plain(row), "channels": list(store.channels),
         "percentiles": list(prepare.percentiles), "regions": {key: list(value) for key, value in regions.items()},
-        "patients": list(patients), "classes": classes, "rim": rim, "lesions": lesions,
+        "patients": list(patients), "classes": classes, "rim": rim, "covers": covers,
+        "lesions": lesions,
         "heads": [
             {"key": case.case, "patient": case.patient, "spacing_mm": case.geometry.spacing_mm,
              "attributes": {key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes}}
@@ -178,11 +179,15 @@ def _contrasts(parts: Sequence[dict[str, np.ndarray]], count: int) -> tuple[list
 
 def _anatomies(
     cases: Sequence[StoredCase], parts: dict[str, dict[str, np.ndarray]]
-) -> tuple[dict[str, np.ndarray], list[dict[str, object]], float]:
-    """Tensors of heads and lesions, the lesions' places, and how deep under the surface lesions begin."""
+) -> tuple[dict[str, np.ndarray], list[dict[str, object]], float, dict[str, float]]:
+    """Tensors of heads and lesions, the lesions' places, how deep under the surface lesions begin, and what they cover.
+
+    The last is, by cluster, the largest share of a lesion that lies on what the head would hold there.
+    """
     weights: dict[str, np.ndarray] = {}
     places: list[dict[str, object]] = []
-    depths = []
+    depths: list[np.ndarray] = []
+    covers: dict[str, float] = {}
     for case in cases:
         head, label = parts[case.case]["head"], parts[case.case]["label"]
         weights[f"head.{case.case}"] = head
@@ -190,4 +195,6 @@ def _anatomies(
             weights[f"lesion.{case.case}"] = lesion.label
             places.append({key: value for key, value in asdict(lesion).items() if key != "label"})
             depths.append(depth(head > 0)[label > 0])
-    return weights, places, float(np.quantile(np.concatenate(depths), RIM_SHARE))
+            for value, share in covered(head, label).items():
+                covers[str(value)] = max(covers.get(str(value), 0.0), share)
+    return weights, places, float(np.quantile(np.concatenate(depths), RIM_SHARE)), covers

@@ -29,6 +29,7 @@ from synthgate.params.making import (
     Privacy,
     Randomised,
 )
+from synthgate.params.steer import Steer, group_of
 from synthgate.params.study import (
     GROUPS,
     Arm,
@@ -70,9 +71,11 @@ __all__ = [
     "Randomised",
     "Release",
     "Segmenter",
+    "Steer",
     "Study",
     "StudyRow",
     "as_plain",
+    "group_of",
     "load",
     "parse",
     "read",
@@ -104,6 +107,11 @@ class Params:
             if other != batch.study:
                 raise ValueError(
                     f"batches.{name}: its generator {batch.generator} is of study {other}, not {batch.study}"
+                )
+            regions = self.studies[batch.study].cohort.regions
+            if unknown := batch.steer.regions - set(regions):
+                raise ValueError(
+                    f"batches.{name}.steer: no region named {min(unknown)}; those of {batch.study} are {list(regions)}"
                 )
         for study, row in self.studies.items():
             own = {name for name, batch in self.batches.items() if batch.study == study}

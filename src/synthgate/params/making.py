@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from synthgate.params.kinds import Count, strict
+from synthgate.params.steer import Steer
 
 
 @dataclass(frozen=True, config=strict)
@@ -212,10 +213,5 @@ class Batch:
     cases: Count
     seed: int
     intent: Literal["realistic", "training-only"]
-    wish: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Attribute → group → share wished for; without one, its shares are to be like the real patients'."""
-
-    def __post_init__(self) -> None:
-        for attribute, shares in self.wish.items():
-            if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
-                raise ValueError(f"wish.{attribute}: shares must be at least 0 and sum to 1, got {dict(shares)}")
+    steer: Steer = field(default_factory=Steer)
+    """What is asked for of its lesions and attributes; what is not is as in the training patients."""

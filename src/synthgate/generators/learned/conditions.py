@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from synthgate.generators.anatomy import FIRST_CLUSTER
 
 VALUES = 256
 """Map values there can be."""
+SOFT = 0.5
+"""Gaussian sigma in pixels of the mean image: classes pass into one another as tissues do."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ class Conditions:
 
     def planes(self, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
         """[item, *space] map values and a style's table → [item, plane, *space] float32: mean image, lesion, head."""
+        head = (codes > 0).astype(np.float32)
         lesion = [codes == value for value in self.labels]
-        mean = np.moveaxis(table[codes], -1, 1)
-        return np.concatenate([mean, np.stack([*lesion, codes > 0], axis=1)], axis=1).astype(np.float32)
+        flat = (0, SOFT, SOFT, *[0] * (codes.ndim - 3))
+        weight = np.maximum(ndimage.gaussian_filter(head, flat), 1e-3)
+        mean = [ndimage.gaussian_filter(part, flat) / weight * head for part in np.moveaxis(table[codes], -1, 0)]
+        return np.stack([*mean, *lesion, head], axis=1).astype(np.float32)

@@ -20,8 +20,9 @@ TIMES = 1000
 NOISINGS = 250
 """Steps of the noising that DDPM and DDIM learn to undo, as Med-DDPM's (2305.18453)."""
 
-SOONEST = 0.05
-"""Share of noise below which the velocity's error is weighted no more: it would go to infinity."""
+SOONEST = 0.2
+"""Share of noise below which the velocity's error is weighted no more: it would go to infinity, and a sampler of ten
+steps asks only once below it."""
 MOST_SNR = 5.0
 """Where the weight of DDPM's error stops to grow with the signal-to-noise ratio (2303.09556)."""
 

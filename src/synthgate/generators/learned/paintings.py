@@ -1,6 +1,5 @@
 """From a generator's training cases to its learned painter: the tables it needs, its network, and facts about it."""
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, values_of
 from synthgate.generators.learned import coding, latent, noise, teaching
 from synthgate.generators.learned.conditions import Conditions, Styles
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
+from synthgate.generators.learned.privately import teach_privately
 from synthgate.generators.learned.slices import Batches, Slices
 from synthgate.learning import loop, weights
 from synthgate.params import Compute, Diffusion, Learned
@@ -23,6 +23,9 @@ from synthgate.scratch import Scratch
 
 MEASURED = 400
 """Slices that the spread of the residuals is measured on."""
+USUAL_SPREAD = 0.1
+USUAL_ALIKE = (0.8, 0.5, 0.3, 0.2, 0.1, 0.0)
+"""Stand in for measured ones in private training; about those of the phantom's first patients."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def train(
     people = tuple({key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes} for case in cases)
     styles = Styles(tuple(classes), means, people)
     conditions = Conditions.of(classes, row.attributes, people)
-    inner = _inner(row, cases)
+    private = row.privacy if isinstance(row, Diffusion) else None
+    inner = set() if private else _inner(row, cases)
 
     def slices(within: bool) -> Slices:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
@@ -69,30 +73,29 @@ def train(
         return Slices(store, [cases[number] for number in chosen], maps, tables, conditions, row.seed)
 
     learned, unseen = slices(False), slices(True)
-    spread, alike = _measured(learned)
+    spread, alike = (USUAL_SPREAD, np.array(USUAL_ALIKE)) if private else _measured(learned)
     tables = {"style.means": means.astype(np.float32), "spread": np.array([spread]), "alike": np.asarray(alike)}
     facts: dict[str, Any] = {"slices": len(learned.index()), "inner_patients": len(inner)}
     home, what, judged, coded = scratch.within("painter"), f"train {name}", row.fitting.judged, None
-    exams: tuple[Exam, Exam]
-    if isinstance(row, Diffusion) and row.latent is not None:
-        coded = coding.code(learned, unseen, row, spread, home, what, **vars(compute))
-        batches = Batches(coded.learned, row.fitting.batch, 1.0)
-        seen = Middles.of(coded.learned.volumes, judged, coded.space, spread)
-        exams = seen, Middles.of(coded.unseen, judged, coded.space, spread)
-        tables |= coded.space.tables()
-        facts["autoencoder_error"] = coded.lost
+    if private and isinstance(row, Diffusion):
+        taught = teach_privately(learned, row, private, spread, home, what, **vars(compute))
     else:
-        batches = Batches(learned, row.fitting.batch, spread)
-        exams = Sliced.of(learned, judged, spread), Sliced.of(unseen, judged, spread)
-    taught = teaching.teach(batches, exams, len(store.channels), conditions, row, home, what, **vars(compute))
-    told = {key: value if math.isfinite(value) else None for key, value in taught.best.row().items()}
-    facts |= {
-        "memorised": taught.memorised, "stopped_at": taught.history[-1].step, "checkpoint": told
-    }  # fmt: skip
+        exams: tuple[Exam, Exam]
+        if isinstance(row, Diffusion) and row.latent is not None:
+            coded = coding.code(learned, unseen, row, spread, home, what, **vars(compute))
+            batches = Batches(coded.learned, row.fitting.batch, 1.0)
+            seen = Middles.of(coded.learned.volumes, judged, coded.space, spread)
+            exams = seen, Middles.of(coded.unseen, judged, coded.space, spread)
+            tables |= coded.space.tables()
+            facts["autoencoder_error"] = coded.lost
+        else:
+            batches = Batches(learned, row.fitting.batch, spread)
+            exams = Sliced.of(learned, judged, spread), Sliced.of(unseen, judged, spread)
+        taught = teaching.teach(batches, exams, len(store.channels), conditions, row, home, what, **vars(compute))
     files, curves = {weights.NAME: taught.weights / weights.NAME}, {"loss": taught.curve}
     if coded is not None:
         files[latent.NAME], curves["autoencoder"] = coded.weights, coded.curve
-    return Painted(tables, files, facts, curves, taught.history, taught.samples)
+    return Painted(tables, files, facts | taught.facts, curves, taught.history, taught.samples)
 
 
 def _inner(row: Learned, cases: Sequence[StoredCase]) -> set[str]:

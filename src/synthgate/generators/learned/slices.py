@@ -98,6 +98,25 @@ class Drawn(NamedTuple):
     """[item, CHANCES] in 0..1, for whatever else a step leaves to chance."""
 
 
+class OfPatient:
+    """What a private step is shown of a patient: some slices, drawn by that patient's own generator."""
+
+    def __init__(self, slices: Slices, size: int, spread: float) -> None:
+        self.slices, self.size, self.spread = slices, size, spread
+        index = slices.index()
+        who = np.array([slices.cases[number].patient for number, _ in index])
+        self._of = {patient: index[who == patient] for patient in dict.fromkeys(who)}
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Those who have a slice."""
+        return tuple(self._of)
+
+    def __call__(self, patient: str, rng: np.random.Generator) -> Drawn:
+        """`size` slices of a patient."""
+        return _drawn(self.slices, self._of[patient], self.size, self.spread, rng, slice(None))
+
+
 class Batches:
     """The batch of any step: some items, half of them mirrored, some without attributes; and the step's chances."""
 
@@ -108,13 +127,16 @@ class Batches:
     def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Drawn:
         """The batch of a step; of `ranks` devices each takes its part, and all together the whole."""
         rng = np.random.default_rng([self.source.seed, step])
-        rows = self._index[rng.integers(len(self._index), size=self.size)]
-        mirrored, untold = rng.random(self.size) < 0.5, rng.random(self.size) < UNTOLD
-        uniform = rng.random((self.size, CHANCES), np.float32)
-        noise = rng.standard_normal((self.size, *self.source.noise), np.float32)
-        mine = np.arange(self.size)[rank::ranks]
-        residual, condition, group = self.source.take(rows[mine], mirrored[mine])
-        parts = (
-            residual / np.float32(self.spread), condition, np.where(untold[mine], 0, group), noise[mine], uniform[mine]
-        )  # fmt: skip
-        return Drawn(*map(torch.from_numpy, parts))
+        return _drawn(self.source, self._index, self.size, self.spread, rng, slice(rank, None, ranks))
+
+
+def _drawn(source: Source, index: np.ndarray, size: int, spread: float, rng: np.random.Generator, part: slice) -> Drawn:
+    """Of `size` items drawn from `index`, a part."""
+    rows = index[rng.integers(len(index), size=size)]
+    mirrored, untold = rng.random(size) < 0.5, rng.random(size) < UNTOLD
+    uniform = rng.random((size, CHANCES), np.float32)
+    noise = rng.standard_normal((size, *source.noise), np.float32)
+    mine = np.arange(size)[part]
+    residual, condition, group = source.take(rows[mine], mirrored[mine])
+    parts = (residual / np.float32(spread), condition, np.where(untold[mine], 0, group), noise[mine], uniform[mine])
+    return Drawn(*map(torch.from_numpy, parts))

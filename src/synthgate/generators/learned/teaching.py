@@ -67,7 +67,7 @@ class Teaching(LightningModule):
     def training_step(self, batch: Drawn, _: int) -> dict[str, Tensor]:
         """One optimiser step of each network on a batch; tells the loss of the painter."""
         schedulers = self.lr_schedulers()
-        loss = self._adversarial(batch) if isinstance(self.params, Gan) else self._diffusion(batch)
+        loss = self._learn(batch)
         for one in schedulers if isinstance(schedulers, list) else [schedulers]:
             one.step()  # type: ignore[union-attr]
         self.average.update_parameters(self.network)
@@ -78,14 +78,16 @@ class Teaching(LightningModule):
         self.manual_backward(loss)
         optimiser.step()
 
-    def _diffusion(self, batch: Drawn) -> Tensor:
+    def _learn(self, batch: Drawn) -> Tensor:
+        if isinstance(self.params, Gan):
+            return self._adversarial(batch, self.params)
         assert isinstance(self.params, Diffusion)
         loss = diffusion.loss(self.network, batch, self.params)
         self._step(self.optimizers(), loss)
         return loss
 
-    def _adversarial(self, batch: Drawn) -> Tensor:
-        assert isinstance(self.params, Gan) and self.critic is not None
+    def _adversarial(self, batch: Drawn, params: Gan) -> Tensor:
+        assert self.critic is not None
         ours, theirs = self.optimizers()  # type: ignore[attr-defined]
         made = self.network(batch.noise, batch.condition, batch.group)
         real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
@@ -94,7 +96,7 @@ class Teaching(LightningModule):
         with torch.no_grad():
             real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
         loss = adversarial.drawing_loss(
-            real_seen, adversarial.judged(self.critic, made, batch, self.spread), self.params.matching
+            real_seen, adversarial.judged(self.critic, made, batch, self.spread), params.matching
         )
         self._step(ours, loss)
         return loss
@@ -173,13 +175,12 @@ class Taught:
 
     weights: Path
     """Folder with the chosen average."""
-    best: Judged
     history: Sequence[Judged]
     curve: loop.Curve
-    memorised: bool
-    """Whether it was stopped for memorising."""
+    """Empty where training was private: losses are not."""
     samples: Path
     """Folder of a grid of samples for every checkpoint."""
+    facts: dict[str, Any]
 
 
 def teach(
@@ -193,25 +194,40 @@ def teach(
     fitting = params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        network = build(params, channels, conditions)
-        critic = None
-        if isinstance(params, Gan):
-            inputs = channels + conditions.channels(channels)
-            critic = networks.critic(inputs, params.critic_features, params.critic_levels)
-        if fitting.channels_last:
-            last = torch.channels_last if len(batches.source.noise) == 3 else torch.channels_last_3d
-            network = network.to(memory_format=last)  # type: ignore[call-overload]
-        module = Teaching(network, critic, params, batches.spread)
-    if fitting.compile:
-        module.network.compile()
+        module = module_of(params, channels, conditions, batches.spread)
     chooser = Chooser(*exams, params, scratch.path, what)
     curve = loop.fit(
         module, batches, fitting.steps, fitting.checkpoint_every, scratch.path / "training.ckpt", what, fitting.batch,
         callbacks=[chooser], precision=fitting.precision, **trainer,
     )  # fmt: skip
-    return Taught(
-        chooser.kept(chooser.best.step), chooser.best, chooser.history, curve, chooser.stopped, chooser.samples
-    )
+    facts = {"memorised": chooser.stopped, "stopped_at": chooser.history[-1].step, "checkpoint": _told(chooser.best)}
+    return Taught(chooser.kept(chooser.best.step), chooser.history, curve, chooser.samples, facts)
+
+
+def _told(judged: Judged) -> dict[str, float | None]:
+    """What JSON can hold: no NaN."""
+    return {key: value if math.isfinite(value) else None for key, value in judged.row().items()}
+
+
+def module_of(params: Learned, channels: int, conditions: Conditions, spread: float) -> Teaching:
+    """The training of a row of `generators`, from fresh weights; a GAN's with its critic."""
+    critic = None
+    if isinstance(params, Gan):
+        inputs = channels + conditions.channels(channels)
+        critic = networks.critic(inputs, params.critic_features, params.critic_levels)
+    return Teaching(network_of(params, channels, conditions), critic, params, spread)
+
+
+def network_of(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
+    """A row's network, from fresh weights, laid out and compiled as the row says."""
+    network = build(params, channels, conditions)
+    if params.fitting.channels_last:
+        solid = isinstance(params, Diffusion) and params.latent is not None
+        last = torch.channels_last_3d if solid else torch.channels_last
+        network = network.to(memory_format=last)  # type: ignore[call-overload]
+    if params.fitting.compile:
+        network.compile()
+    return network
 
 
 def write_history(path: Path, history: Sequence[Judged]) -> None:
