@@ -1,22 +1,30 @@
 """3D latent diffusion, end to end at toy size; windows, pooling and the autoencoder by themselves."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from test_learned import DIFFUSION, FITTING
 from tiny_heads import store, trained
 
-from synthgate import cards
+from synthgate import cards, params
 from synthgate.errors import ArtefactError
 from synthgate.files import digest
 from synthgate.generators.generator import load
+from synthgate.generators.learned import diffusion
 from synthgate.generators.learned import latent as latents
+from synthgate.generators.learned.conditions import Conditions
 from synthgate.generators.learned.latent import Autoencoder, pooled
+from synthgate.generators.learned.painter import build
+from synthgate.generators.learned.slices import Drawn
 from synthgate.generators.learned.volumes import Window
 from synthgate.params import Latent, Privacy
 
+ROOT = Path(__file__).resolve().parent.parent
 LATENT = Latent(
     size=(32, 32, 8), features=(8, 8), channels=3, steps=4, batch=2, learning_rate=3e-3, kl=1e-4, checkpoint_every=2
 )
@@ -131,6 +139,29 @@ def test_a_condition_is_averaged_over_the_voxels_of_a_cell():
     np.testing.assert_allclose(found[:, -1], np.maximum(cells[:, -1], latents.OUTSIDE), rtol=1e-5)
 
 
+@pytest.mark.parametrize("flow", ["rectified", "ddpm", "ddim"])
+def test_every_flow_learns_and_samples_in_three_dimensions(flow):
+    row = dataclasses.replace(ROW, flow=flow)
+    conditions = Conditions.of([1, 16, 17], ("site",), [{"site": "A"}])
+    network = build(row, 2, conditions)
+    rng = torch.Generator().manual_seed(0)
+    latent, noise = torch.randn(2, 2, 3, 8, 8, 4, generator=rng)
+    condition = torch.rand(2, conditions.channels(2), 8, 8, 4, generator=rng)
+    batch = Drawn(latent, condition, torch.tensor([0, 1]), noise, torch.tensor([[0.3], [0.7]]))
+    assert 0 < float(diffusion.loss(network, batch, row).detach()) < 1e4
+    draws = np.random.default_rng(0)
+    made = diffusion.sample(network, condition, batch.group, row, lambda: diffusion.plain(draws, condition, 3))
+    assert made.shape == latent.shape and bool(made.isfinite().all())
+
+
+def test_an_error_counts_by_the_weight_of_its_place():
+    error, head = np.random.default_rng(0).random((2, 3, 4, 4, 2)), np.random.default_rng(1).random((2, 1, 4, 4, 2))
+    found = float(diffusion.masked(torch.from_numpy(error), torch.from_numpy(head)))
+    assert found == pytest.approx(
+        np.mean([np.average(e, weights=np.broadcast_to(h, e.shape)) for e, h in zip(error, head, strict=True)])
+    )
+
+
 def test_latents_are_as_much_smaller_as_the_parameters_say():
     autoencoder = Autoencoder(2, LATENT, 2)
     mean, spread = autoencoder.encode(torch.zeros(1, 2, 32, 16, 8))
@@ -148,6 +179,14 @@ def test_latents_are_as_much_smaller_as_the_parameters_say():
 def test_rows_that_cannot_be_are_refused(wrong, told):
     with pytest.raises(ValueError, match=told):
         dataclasses.replace(ROW, **wrong)
+
+
+def test_the_documented_row_parses():
+    (block,) = re.findall(r"```yaml\n(generators:\n  latent:\n.*?)```", (ROOT / "docs/generators.md").read_text(), re.S)
+    plain = yaml.safe_load((ROOT / "params.yaml").read_text())
+    plain["generators"] |= yaml.safe_load(block)["generators"]
+    row = params.parse(plain).generators["latent"]
+    assert row.latent.size == (128, 128, 128) and row.multiples == (16, 16, 16)
 
 
 @pytest.mark.parametrize("features", [(8,), (8, 12)])

@@ -16,6 +16,8 @@ from synthgate.stats.neighbours import one_nn_accuracy
 LEVELS = 3
 CELLS = 4
 """Wavelet energies are averaged over so many cells along each side."""
+STEADIEST = 0.1
+"""Energies that vary less than this between real slices (cells at a head's rim) are not magnified to unit spread."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Shown:
 def judge(step: int, learned: Shown, unseen: Shown) -> Judged:
     """Judge a checkpoint by what it painted for maps of learned and of unseen patients."""
     ours, real = (wavelets(unseen.images(part)) for part in (unseen.painted, unseen.real))
-    spread = np.maximum(real.std(axis=0), 1e-6)
+    spread = np.maximum(real.std(axis=0), STEADIEST)
     ours, real = (part / spread / np.sqrt(part.shape[1]) for part in (ours, real))
     told = one_nn_accuracy(ours, real, unseen.patient, unseen.patient)
     apart = kernel_distance(ours, real)
