@@ -1,21 +1,53 @@
 """What a learned painter is told of a slice: the mean image of its classes, its lesion, its head; and its attributes.
 
 The mean image paints every class of the label map (lesion labels, intensity clusters) with the mean intensity it has in
-a patient: the patient's *style*. Painters learn what is left, the residual, so a style holds for a whole volume.
+a patient: the patient's *style*. Painters learn what is left, the residual, so a style holds for a whole volume. The
+outermost pixels of a lesion are classes of their own: it fades into what is around it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
 
-from synthgate.generators.anatomy import FIRST_CLUSTER
+from synthgate.generators.anatomy import FEWEST, FIRST_CLUSTER
 
 VALUES = 256
 """Map values there can be."""
+RIMS = (128, 144)
+"""Added to a lesion's values in its outermost pixels in the plane, and in the next ones."""
 SOFT = 0.5
 """Gaussian sigma in pixels of the mean image: classes pass into one another as tissues do."""
+
+
+def zones(codes: np.ndarray) -> np.ndarray:
+    """Label maps [item, x, y, …] uint8, with the values of lesions' rims changed by `RIMS`."""
+    cross = ndimage.generate_binary_structure(2, 1).reshape(1, 3, 3, *[1] * (codes.ndim - 3))
+    out, inner = codes.copy(), (codes > 0) & (codes < FIRST_CLUSTER)
+    for added in RIMS:
+        core = ndimage.binary_erosion(inner, cross, border_value=1)
+        out[inner & ~core] += added
+        inner = core
+    return out
+
+
+def classes_of(values: Sequence[int]) -> tuple[int, ...]:
+    """The classes that have a mean in a style: a map's values, and the rims of its lesions."""
+    return (*values, *(value + added for added in RIMS for value in values if value < FIRST_CLUSTER))
+
+
+def means_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """[class, channel] mean intensities of `classes` in an image [channel, x, y, z] with its map [x, y, z].
+
+    NaN for a class of fewer than `FEWEST` voxels.
+    """
+    zone = np.moveaxis(zones(np.moveaxis(codes, 2, 0)), 0, 2).ravel()
+    flat, count = image.reshape(len(image), -1), np.bincount(zone, minlength=VALUES)
+    total = np.stack([np.bincount(zone, channel, minlength=VALUES) for channel in flat], axis=1)
+    means = total / np.maximum(count, 1)[:, None]
+    return np.asarray(np.where(count[:, None] >= FEWEST, means, np.nan)[list(classes)], np.float32)
 
 
 @dataclass(frozen=True)
@@ -31,10 +63,18 @@ class Styles:
 
     def table(self, means: np.ndarray) -> np.ndarray:
         """[256, channel] float32 to index with a label map; what a case lacks is as in the mean case."""
-        usual = np.nanmean(self.means, axis=0)
         table = np.zeros((VALUES, means.shape[-1]), np.float32)
-        table[list(self.classes)] = np.where(np.isfinite(means), means, np.where(np.isfinite(usual), usual, 0.5))
+        table[list(self.classes)] = np.where(np.isfinite(means), means, self._usual)
         return table
+
+    @cached_property
+    def _usual(self) -> np.ndarray:
+        """[class, channel] of the mean case; a rim that no case has is as its lesion, else half bright."""
+        known = np.isfinite(self.means)
+        total = np.where(known, self.means, 0).sum(axis=0)
+        mean = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+        lesion = [self.classes.index(value - max((r for r in RIMS if value >= r), default=0)) for value in self.classes]
+        return np.nan_to_num(np.where(np.isfinite(mean), mean, mean[lesion]), nan=0.5)
 
     def draw(self, wished: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         """A style [256, channel] that nobody has: between two cases that have the wished attributes.
@@ -83,5 +123,5 @@ class Conditions:
         lesion = [codes == value for value in self.labels]
         flat = (0, SOFT, SOFT, *[0] * (codes.ndim - 3))
         weight = np.maximum(ndimage.gaussian_filter(head, flat), 1e-3)
-        mean = [ndimage.gaussian_filter(part, flat) / weight * head for part in np.moveaxis(table[codes], -1, 0)]
+        mean = [ndimage.gaussian_filter(part, flat) / weight * head for part in np.moveaxis(table[zones(codes)], -1, 0)]
         return np.stack([*mean, *lesion, head], axis=1).astype(np.float32)

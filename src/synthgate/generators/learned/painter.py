@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import Anatomy
 from synthgate.generators.learned import diffusion, networks, noise
-from synthgate.generators.learned.conditions import Conditions, Styles
+from synthgate.generators.learned.conditions import Conditions, Styles, classes_of
 from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
 from synthgate.params import Diffusion, Gan, Learned
@@ -99,7 +99,7 @@ class Painter:
         The network is on the current GPU where there is one, unless `accelerator` is cpu.
         """
         styles = Styles(
-            tuple(config["classes"]), tables["style.means"], tuple(one["attributes"] for one in config["heads"])
+            classes_of(config["classes"]), tables["style.means"], tuple(one["attributes"] for one in config["heads"])
         )
         conditions = Conditions.of(config["classes"], params.attributes, styles.attributes)
         channels = len(config["channels"])

@@ -11,9 +11,9 @@ import numpy as np
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing
-from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, values_of
+from synthgate.generators.anatomy import ATTRIBUTES
 from synthgate.generators.learned import coding, latent, noise, teaching
-from synthgate.generators.learned.conditions import Conditions, Styles
+from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, means_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
 from synthgate.generators.learned.privately import teach_privately
 from synthgate.generators.learned.slices import Batches, Slices
@@ -58,24 +58,25 @@ def train(
     None on a machine that only helps another one (`devices.node`).
     Raises CohortError where there are fewer than two patients: one is needed that the weights do not learn from.
     """
-    known = np.isin(values_of(row.clusters), classes)
     ours = [parts[case.case] for case in cases]
-    means = np.stack([np.where(part["voxels"][:, None] >= FEWEST, part["mean"], np.nan)[known] for part in ours])
+    maps = [np.where(part["label"] > 0, part["label"], part["head"]) for part in ours]
+    styled = classes_of(classes)
+    means = np.stack([means_of(store.image(case), codes, styled) for case, codes in zip(cases, maps, strict=True)])
     people = tuple({key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes} for case in cases)
-    styles = Styles(tuple(classes), means, people)
+    styles = Styles(styled, means, people)
     conditions = Conditions.of(classes, row.attributes, people)
     private = row.privacy if isinstance(row, Diffusion) else None
     inner = set() if private else set_apart(row, cases)
 
     def slices(within: bool) -> Slices:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
-        maps = [np.where(ours[n]["label"] > 0, ours[n]["label"], ours[n]["head"]) for n in chosen]
         tables = [styles.table(means[number]) for number in chosen]
-        return Slices(store, [cases[number] for number in chosen], maps, tables, conditions, row.seed)
+        shown = [maps[number] for number in chosen]
+        return Slices(store, [cases[number] for number in chosen], shown, tables, conditions, row.seed)
 
     learned, unseen = slices(False), slices(True)
     spread, alike = (USUAL_SPREAD, np.array(USUAL_ALIKE)) if private else _measured(learned)
-    tables = {"style.means": means.astype(np.float32), "spread": np.array([spread]), "alike": np.asarray(alike)}
+    tables = {"style.means": means, "spread": np.array([spread]), "alike": np.asarray(alike)}
     facts: dict[str, Any] = {"slices": len(learned.index()), "inner_patients": len(inner)}
     home, what, judged, coded = scratch.within("painter"), f"train {name}", row.fitting.judged, None
     if private and isinstance(row, Diffusion):

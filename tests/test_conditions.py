@@ -1,0 +1,58 @@
+import numpy as np
+
+from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, means_of, zones
+
+
+def lesion_map():
+    codes = np.full((12, 12, 2), 16, np.uint8)
+    codes[2:10, 2:10, 0] = 2
+    codes[4:8, 4:8, 0] = 1
+    return codes
+
+
+def test_the_outermost_pixels_of_a_lesion_are_zones_of_their_own():
+    found = zones(np.moveaxis(lesion_map(), 2, 0))
+    assert found[0, 2, 5] == 2 + 128 and found[0, 3, 5] == 2 + 144 and found[0, 5, 5] == 1
+    assert (found[1] == 16).all()  # no rim without a lesion in the slice
+    assert (found == 130).sum() == 28 and (found == 146).sum() == 20
+
+
+def test_means_are_those_of_the_zones_and_nan_where_there_are_few():
+    codes, classes = lesion_map(), classes_of([1, 2, 16])
+    zone = np.moveaxis(zones(np.moveaxis(codes, 2, 0)), 0, 2)
+    image = np.stack([zone.astype(float), 2.0 * zone])
+    means = dict(zip(classes, means_of(image, codes, classes), strict=True))
+    assert means[130].tolist() == [130, 260] and means[1].tolist() == [1, 2] and means[16].tolist() == [16, 32]
+    assert np.isnan(means[129]).all() and np.isnan(means[145]).all()
+
+
+def test_what_a_case_lacks_is_as_usual_and_a_rim_that_nobody_has_as_its_lesion():
+    classes = classes_of([1, 16])
+    one, other = np.full((2, len(classes), 1), np.nan, np.float32)
+    one[:2, 0], other[:2, 0] = (0.2, 0.4), (0.4, np.nan)
+    styles = Styles(classes, np.stack([one, other]), ({"site": "A"}, {"site": "B"}))
+    table = styles.table(other)
+    np.testing.assert_allclose(table[[1, 16, 129, 145], 0], [0.4, 0.4, 0.3, 0.3], rtol=1e-6)
+    drawn = styles.draw({"site": "A"}, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn[1, 0], 0.2, rtol=1e-6)  # nobody else is of site A
+
+
+def test_drawn_styles_vary_as_cases_do():
+    rng = np.random.default_rng(0)
+    means = rng.normal(0.5, 0.1, (40, 1, 1)).astype(np.float32)
+    styles = Styles((16,), means, ({},) * 40)
+    drawn = np.array([styles.draw({}, rng)[16, 0] for _ in range(4000)])
+    assert abs(drawn.mean() - means.mean()) < 0.01 and 0.9 < drawn.std() / means.std() < 1.1
+
+
+def test_planes_are_mean_image_lesion_and_head():
+    codes = lesion_map()
+    codes[0] = 0
+    conditions = Conditions.of([1, 2, 16], ["site"], [{"site": "B"}, {"site": "A"}])
+    table = np.zeros((256, 2), np.float32)
+    table[16] = 1
+    planes = conditions.planes(np.moveaxis(codes, 2, 0), table)
+    assert planes.shape == (2, conditions.channels(2), 12, 12)
+    assert (planes[:, -1] == (np.moveaxis(codes, 2, 0) > 0)).all() and planes[0, 2].sum() == 16
+    np.testing.assert_allclose(planes[1, 0, 1:], 1, rtol=1e-5)  # softened within the head, not across its border
+    assert conditions.group({"site": "A"}) == 1 and conditions.group({"site": "Z"}) == 0

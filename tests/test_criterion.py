@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from synthgate.generators.learned.criterion import Shown, distances, judge, wavelets
+
+SHAPE = (24, 2, 32, 32)
+
+
+def shown(painted, real):
+    condition = np.zeros((len(real), 4, 32, 32), np.float32)
+    condition[:, -1, 4:28, 4:28] = 1
+    return Shown(painted, real, condition, np.array([f"p{i // 4}" for i in range(len(real))]))
+
+
+def fields(seed, smooth):
+    spectrum = np.fft.fft2(np.random.default_rng(seed).standard_normal(SHAPE))
+    radius = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32)[None])
+    out = np.fft.ifft2(spectrum * np.exp(-((radius * smooth) ** 2))).real
+    return (out / out.std()).astype(np.float32)
+
+
+def test_what_looks_alike_is_near_and_what_does_not_is_far():
+    real = shown(fields(0, 6), fields(0, 6))
+    near, far = (judge(1, real, shown(fields(1, smooth), fields(2, 6))) for smooth in (6, 2))
+    assert abs(near.kernel_distance) < 0.2 * far.kernel_distance
+    assert near.one_nn_accuracy < 0.75 < far.one_nn_accuracy
+
+
+def test_a_painter_that_gives_back_its_patients_is_told():
+    real, unseen = fields(0, 6), shown(fields(1, 6), fields(2, 6))
+    noisy = 0.9 * real + 0.3 * fields(3, 6)
+    memory, none = (judge(1, shown(painted, real), unseen).nearness for painted in (noisy, fields(4, 6)))
+    assert memory < 0.2 and none == pytest.approx(1, abs=0.1)
+
+
+def test_distances_are_of_correlation_within_the_head():
+    real = fields(0, 6)
+    heads = np.zeros((len(real), 32, 32), bool)
+    heads[:, 8:20, 8:20] = True
+    changed = np.where(heads[:, None], 3 * real + 1, 7)
+    np.testing.assert_allclose(distances(changed, real, heads), 0, atol=1e-5)
+    np.testing.assert_allclose(distances(-real, real, heads), 2, atol=1e-5)
+
+
+def test_wavelets_tell_scale_and_place():
+    flat, grain, corner = np.zeros((3, 1, 1, 32, 32))
+    grain += np.indices((32, 32)).sum(axis=0) % 2
+    corner[..., :8, :8] = np.indices((8, 8)).sum(axis=0) % 2
+    told = [wavelets(image) for image in (flat, grain, corner)]
+    assert all(np.isfinite(one).all() and one.shape == told[0].shape for one in told)
+    assert 0 < (np.abs(told[2] - told[0]) > 1e-9).sum() < (np.abs(told[1] - told[0]) > 1e-9).sum()
