@@ -205,7 +205,7 @@ def roads(tmp_path_factory: pytest.TempPathFactory, patients: Path) -> Iterator[
     """Two clones in which `dvc repro` ran from scratch and was not interrupted, both at once, one core each."""
     home = tmp_path_factory.mktemp("road")
     first = clone_of_working_tree(home / "first")
-    for shipped in ("data.dvc", "splits/brain.csv"):
+    for shipped in ("data.dvc", "splits/brain.csv", "dvc.lock"):
         remove(first / shipped)
     synthgate(first, "adopt", str(patients), "--layout", "cohort", "--study", "brain")
     synthgate(first, "params", "use", "test")

@@ -27,12 +27,12 @@ from synthgate.learning import devices
 from synthgate.params import Compute
 from synthgate.scratch import Scratch
 
-SAME = 1e-5
-"""Largest difference of 99 % of the weights: processes add float32 gradients in another order. The median weight moves
-by 3e-4 and more in these trainings."""
+SAME = 0.05
+"""Largest difference of 99 % of the weights, as a share of how far training moved the median weight: processes add
+float32 gradients in another order. The rest are those without a gradient, as biases before a normalisation: AdamW
+divides their rounding errors by their size."""
 APART = 0.02
-"""Of all weights together, as a share of how far training moved them. The rest are those without a gradient, as biases
-before a normalisation: AdamW divides their rounding errors by their size. Half of the batch is 1.1 and more apart."""
+"""Of all weights together, as a share of how far training moved them. Half of the batch is 1.1 and more apart."""
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def fitted(row, **changed):
 def test_two_processes_train_to_the_same_as_one_with_the_doubled_batch(made, two, row, tmp_path):
     one, both = trained(tmp_path / "one", made, row), two(row.kind)
     start = trained(tmp_path / "start", made, fitted(row, learning_rate=1e-12))
-    apart = np.abs(weights(one) - weights(both))
-    assert np.quantile(apart, 0.99) < SAME
-    assert np.linalg.norm(apart) < APART * np.linalg.norm(weights(one) - weights(start))
+    apart, moved = (np.abs(weights(one) - weights(other)) for other in (both, start))
+    assert np.quantile(apart, 0.99) < SAME * np.median(moved)
+    assert np.linalg.norm(apart) < APART * np.linalg.norm(moved)
     ours, theirs = (cards.read(folder).facts for folder in (one, both))
     assert theirs["stopped_at"] == ours["stopped_at"]
     assert theirs["checkpoint"] == pytest.approx(ours["checkpoint"], rel=0.01)
