@@ -81,13 +81,19 @@ def test_a_resumed_training_equals_an_uninterrupted_one(made, row, tmp_path, mon
     assert digest(trained(tmp_path / "killed", made, row)) == digest(whole)
 
 
-def test_a_painter_that_memorises_is_stopped(made, tmp_path):
-    strict = dataclasses.replace(FITTING, memorised=0.999)
-    for seed in range(3):
-        folder = trained(tmp_path / str(seed), made, dataclasses.replace(DIFFUSION, fitting=strict, seed=seed))
-        facts = cards.read(folder).facts
-        near = [one["nearness"] for one in [facts["checkpoint"]]]
-        assert facts["memorised"] == (facts["stopped_at"] < 4 or near[-1] < 0.999)
+def test_a_painter_that_memorises_is_stopped_and_an_earlier_checkpoint_kept(made, tmp_path, monkeypatch):
+    from synthgate.generators.learned import teaching
+
+    judge = teaching.judge
+
+    def judged(step, *shown):
+        near, distance = (1.0, 9.0) if step == 2 else (0.05, 0.0)  # the second looks better, but is memory
+        return dataclasses.replace(judge(step, *shown), nearness=near, kernel_distance=distance)
+
+    monkeypatch.setattr(teaching, "judge", judged)
+    longer = dataclasses.replace(DIFFUSION, fitting=dataclasses.replace(FITTING, steps=8))
+    facts = cards.read(trained(tmp_path, made, longer)).facts
+    assert facts["memorised"] and facts["stopped_at"] == 4 and facts["checkpoint"]["step"] == 2
 
 
 def test_a_private_training_tells_its_epsilon_and_nothing_else(made, tmp_path):
