@@ -104,6 +104,17 @@ def test_the_percentiles_of_the_heads_core_become_0_and_1():
         assert expected.max() == pytest.approx(found.max(), abs=2e-3) and found.max() > 1
 
 
+def test_how_bright_an_image_is_does_not_depend_on_the_grid_it_came_on(straight):
+    # what was prepared, written on its own grid, is what a synthetic image is: to prepare it again changes nothing
+    head = straight.image.max(axis=0) > 0
+    images = {c: (300 + 1000 * v.astype(np.float32)) * head for c, v in zip(CHANNELS, straight.image, strict=True)}
+    again = prepare_volume(Volume(images, straight.label, np.eye(4)), CHANNELS, PREPARE)
+    inner = core_of(head)
+    for before, after in zip(straight.image, again.image, strict=True):
+        sds = [one[inner].astype(np.float64).std() for one in (before, after)]
+        assert sds[1] == pytest.approx(sds[0], rel=5e-3)
+
+
 def test_the_core_is_the_head_without_its_rind_and_never_nothing():
     disc = np.hypot(*(np.indices((40, 50)) - np.array([20, 24])[:, None, None])) <= 16
     core = core_of(np.stack([disc, np.zeros_like(disc)], axis=2))

@@ -98,17 +98,25 @@ def prepare_volume(volume: Volume, channels: Sequence[str], params: Prepare) -> 
         spacing_mm=_scaled_spacing(spacing, box, scaled) if volume.spacing_known else None,
     )
 
-    core = core_of(head)
-    low, high = (np.stack([np.percentile(c[core], p) for c in image]) for p in params.percentiles)
-    span = np.maximum(high - low, 1e-6)[:, None, None, None]
-    image = np.clip((image - low[:, None, None, None]) / span, 0, BRIGHTEST) * head
+    image = _normalised(image, head.astype(np.float32), params.percentiles)
     label = None
     if volume.label is not None:
         values = np.union1d([0], volume.label)
         parts = np.stack([_ras(volume.label, orientation) == value for value in values]).astype(np.float32)
         label = values[_fit(parts, geometry, params.size).argmax(0)].astype(np.uint8)
-    prepared = np.clip(_fit(image, geometry, params.size), 0, BRIGHTEST).astype(np.float16)
+    # resampling averages the extremes away, and how bright an image is must not depend on the grid it came on
+    *fitted, inside = _fit(np.concatenate([image, head[None]]).astype(np.float32), geometry, params.size)
+    prepared = _normalised(np.stack(fitted), inside, params.percentiles).astype(np.float16)
     return Prepared(prepared, label, volume.label, geometry)
+
+
+def _normalised(image: np.ndarray, inside: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
+    """[channel, x, y, z], 0..1 between the percentiles of the head's core; `inside` [x, y, z] is the head's share."""
+    core = core_of(inside >= min(0.5, float(inside.max())))
+    low, high = (np.stack([np.percentile(c[core], p) for c in image]) for p in percentiles)
+    span = np.maximum(high - low, 1e-6)[:, None, None, None]
+    out = (image - low[:, None, None, None] * inside) / span * (inside > 0)
+    return np.asarray(np.clip(out, 0, BRIGHTEST), np.float32)
 
 
 def find_head(image: np.ndarray) -> np.ndarray:
