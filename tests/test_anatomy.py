@@ -94,12 +94,31 @@ def test_what_falls_off_the_grid_is_counted():
 
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 5.0), None])
 def test_a_deformed_map_has_the_same_values_and_nearly_the_same_voxels(spacing):
-    codes = head_and_label()[0].map
-    moved, again = (deform(codes, spacing, np.random.default_rng(0)) for _ in range(2))
-    assert moved.dtype == np.uint8 and set(np.unique(moved)) <= set(np.unique(codes))
+    head, label = head_and_label()
+    codes = np.where(label > 0, label, head.map)
+    moved, again = (deform(head.map, label, spacing, np.random.default_rng(0)) for _ in range(2))
+    assert moved.dtype == np.uint8 and set(np.unique(moved)) == set(np.unique(codes))
     np.testing.assert_array_equal(moved, again)
     assert 0.6 < (moved == codes).mean() < 0.99
     assert 0.7 < (moved > 0).sum() / (codes > 0).sum() < 1.1
+    sizes = [(one[(one > 0) & (one < FIRST_CLUSTER)]).size for one in (moved, codes)]
+    assert 0.8 < sizes[0] / sizes[1] < 1.25
+
+
+def test_a_thin_structure_survives_deformation_and_a_lesion_stays_in_one_piece():
+    codes = np.full((40, 48, 8), FIRST_CLUSTER, np.uint8)
+    codes[:2] = codes[-2:] = codes[:, :2] = codes[:, -2:] = 0
+    for value, start in enumerate((4, 5, 6)):  # one voxel wide, each of a class of its own
+        codes[start:38:12, 4:-4] = FIRST_CLUSTER + 1 + value
+    label = np.zeros_like(codes)
+    label[16:26, 18:30, 2:6] = 1
+    label[19:23, 21:27, 3:5] = 4
+    moved = deform(codes, label, None, np.random.default_rng(3))
+    for value in (1, 2, 3):
+        before, after = ((one == FIRST_CLUSTER + value).sum() for one in (np.where(label > 0, 0, codes), moved))
+        assert 0.8 < after / before < 1.25
+    parts, count = ndimage.label((moved > 0) & (moved < FIRST_CLUSTER))
+    assert count == 1 and 0.8 < (parts > 0).sum() / (label > 0).sum() < 1.25
 
 
 def test_rotations_are_rotations_and_stay_in_the_plane_where_slices_are_of_unknown_distance():

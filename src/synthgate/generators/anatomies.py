@@ -111,7 +111,7 @@ class Anatomies:
             label = self._placed(head, brain, lesions, wish, growth, rng)
             if label is None:
                 return None
-            codes = deform(np.where(label > 0, label, head.map).astype(np.uint8), head.spacing_mm, rng)
+            codes = deform(head.map, label, head.spacing_mm, rng)
             size = float((_label(codes) > 0).sum()) * voxel_ml(head.spacing_mm)
             if not target or not size or abs(target / size - 1) < CLOSE:
                 break

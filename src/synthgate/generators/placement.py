@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch.nn import functional
 
 from synthgate.generators.anatomy import Head, Lesion, box_of
@@ -61,10 +60,7 @@ def place(
     wave = np.stack([smooth_noise(grid.shape[1:], (4, 4, 4), rng) for _ in range(3)])
     back += wave * (LESION_WAVE * (middle + 0.5))[:, None, None, None] + middle[:, None, None, None]
 
-    values = np.unique(lesion.label[lesion.label > 0])
-    parts = [ndimage.map_coordinates((lesion.label == v).astype(np.float32), back, order=1) for v in values]
-    # lesion or not first, which part second: parts side by side must not lose to the background one by one
-    placed = np.where(np.sum(parts, axis=0) >= 0.5, values[np.argmax(parts, axis=0)], 0).astype(np.uint8)
+    placed = _majority(lesion.label, back)
     out = np.zeros(head.map.shape, np.uint8)
     inner = [(max(f, 0), min(e, n)) for f, e, n in zip(first.tolist(), last.tolist(), head.map.shape, strict=True)]
     if any(b <= a for a, b in inner):
@@ -74,10 +70,13 @@ def place(
     return out, int((placed > 0).sum() - (out > 0).sum())
 
 
-def deform(codes: np.ndarray, spacing_mm: tuple[float, float, float] | None, rng: np.random.Generator) -> np.ndarray:
-    """A mild rotation and elastic deformation of a whole map [x, y, z].
+def deform(
+    codes: np.ndarray, label: np.ndarray, spacing_mm: tuple[float, float, float] | None, rng: np.random.Generator
+) -> np.ndarray:
+    """A mild rotation and elastic deformation of a head's codes with a label in it, both [x, y, z]: one map.
 
-    The head keeps its box in the plane: its size is its patient's, and to prepare the image of it changes no pixel.
+    The head keeps its box in the plane: its size is its patient's, and to prepare the image of it changes no pixel. A
+    code is read at the nearest voxel: interpolated, thin structures would lose to what is beside them.
     """
     spacing = np.array(spacing_mm or (1.0, 1.0, 1.0))[:, None, None, None]
     middle = ((np.array(codes.shape) - 1) / 2)[:, None, None, None]
@@ -96,29 +95,41 @@ def deform(codes: np.ndarray, spacing_mm: tuple[float, float, float] | None, rng
 
     wanted, sides = box_of(codes > 0)
     low, scale = np.zeros(3), np.ones(3)
-    out = codes
+    out, at = codes, back(low, scale)
     for _ in range(FITTINGS):
-        out = _warped(codes, back(low, scale))
+        at = back(low, scale)
+        out = _read(codes[None], at, "nearest")[0].astype(np.uint8)
         if not out.any():
-            return codes
+            return np.where(label > 0, label, codes).astype(np.uint8)
         found, sizes = box_of(out > 0)
         if (found[:2] == wanted[:2]).all() and (sizes[:2] == sides[:2]).all():
             break
         step = np.append(sizes[:2] / sides[:2], 1.0)
         low = low + scale * np.append(found[:2] - step[:2] * wanted[:2], 0.0)
         scale = scale * step
-    return out
+    placed = np.where(out > 0, _majority(label, at), 0)
+    return np.where(placed > 0, placed, out).astype(np.uint8)
 
 
-def _warped(codes: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """`codes` read at the coordinates `back` [axis, x, y, z]: the value with the largest linear weight there."""
-    values = np.union1d([0], codes).astype(np.uint8)  # 0 first: what comes from off the grid is background
-    parts = torch.from_numpy(np.stack([codes == value for value in values]).astype(np.float32))
+def _majority(label: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """A label [x, y, z] read at the coordinates `back` [axis, …]: its value where most of the weight is in it."""
+    values = np.unique(label[label > 0])
+    if not values.size:
+        return np.zeros(back.shape[1:], np.uint8)
+    parts = _read(np.stack([label == value for value in values]), back, "bilinear")
+    # lesion or not first, which part second: parts side by side must not lose to the background one by one
+    return np.where(parts.sum(axis=0) >= 0.5, values[parts.argmax(axis=0)], 0).astype(np.uint8)
+
+
+def _read(parts: np.ndarray, back: np.ndarray, mode: str) -> np.ndarray:
+    """[part, x, y, z] read at the coordinates `back` [axis, x, y, z], `bilinear` or `nearest`; 0 off the grid."""
     # torch counts axes from the last, and coordinates from -1 to 1 between the middles of the outer voxels
-    sides = np.array(codes.shape)[:, None, None, None] - 1
+    sides = np.array(parts.shape[1:])[:, None, None, None] - 1
     at = torch.from_numpy(np.moveaxis(2 * back / np.maximum(sides, 1) - 1, 0, -1)[..., ::-1].astype(np.float32))
-    weights = functional.grid_sample(parts[None], at[None], mode="bilinear", padding_mode="zeros", align_corners=True)
-    return values[weights[0].argmax(0).numpy()]
+    found = functional.grid_sample(
+        torch.from_numpy(parts.astype(np.float32))[None], at[None], mode=mode, padding_mode="zeros", align_corners=True
+    )
+    return np.asarray(found[0].numpy())
 
 
 def rotation_matrix(degrees: np.ndarray, spatial: bool) -> np.ndarray:

@@ -36,6 +36,12 @@ def augmented(image: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
     return moved * (beyond | beside)[:, None]
 
 
+def draw(network: nn.Module, noise: Tensor, condition: Tensor, group: Tensor) -> Tensor:
+    """Residual [slice, image, x, y] by the generator: a network as diffusion's, asked once, at time 0."""
+    residual: Tensor = network(noise, condition, torch.zeros(len(noise), device=noise.device), group)
+    return residual
+
+
 def judged(critic: nn.Module, residual: Tensor, batch: Drawn, spread: float) -> list[Tensor]:
     """The critic's features of augmented images, logits last."""
     channels = residual.shape[1]

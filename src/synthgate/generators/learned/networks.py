@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from einops import rearrange
-from monai.networks.nets import DiffusionModelUNet, DynUNet, PatchDiscriminator
+from monai.networks.nets import DiffusionModelUNet, PatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
@@ -54,32 +54,6 @@ class Folded(nn.Module):
         """`time` [item] in 0..1000, `group` [item] class indices, 0 for none."""
         folded = fold(torch.cat([image, condition], 1), self.patch)
         return unfold(self.network(folded, time, class_labels=group), self.patch)
-
-
-class Drawing(nn.Module):
-    """The GAN's generator: a U-Net from condition, noise and class to a residual, on folded pixels as `Folded`."""
-
-    def __init__(self, images: int, condition: int, features: Sequence[int], patch: int, classes: int) -> None:
-        super().__init__()
-        self.patch, self.classes = patch, classes
-        levels = len(features)
-        self.network = DynUNet(
-            spatial_dims=2,
-            in_channels=(images + condition) * patch**2 + classes + 1,
-            out_channels=images * patch**2,
-            kernel_size=[3] * levels,
-            strides=[1] + [2] * (levels - 1),
-            upsample_kernel_size=[2] * (levels - 1),
-            filters=features,
-            norm_name=("group", {"num_groups": GROUPS}),
-        )
-
-    def forward(self, noise: Tensor, condition: Tensor, group: Tensor) -> Tensor:
-        """Noise [slice, image, x, y], condition [slice, plane, x, y], class [slice] → residual [slice, image, x, y]."""
-        folded = fold(torch.cat([noise, condition], 1), self.patch)
-        told = functional.one_hot(group, self.classes + 1).to(folded.dtype)[:, :, None, None]
-        planes = told.expand(-1, -1, *folded.shape[2:])
-        return unfold(self.network(torch.cat([folded, planes], 1)), self.patch)
 
 
 def critic(inputs: int, features: int, levels: int) -> nn.Module:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import Anatomy
-from synthgate.generators.learned import diffusion, networks, noise
+from synthgate.generators.learned import adversarial, diffusion, networks, noise
 from synthgate.generators.learned.conditions import Conditions, Styles, classes_of
 from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
-from synthgate.params import Diffusion, Gan, Learned
+from synthgate.params import Diffusion, Learned
 
 AT_ONCE = 64
 """Slices a network sees at a time when it samples."""
@@ -28,8 +28,6 @@ def build(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
     if isinstance(params, Diffusion) and params.latent is not None:
         width = params.latent.channels
         return networks.Folded(width + told, width, params.features, 1, classes, dims=3)
-    if isinstance(params, Gan):
-        return networks.Drawing(channels, told, params.features, params.patch, classes)
     return networks.Folded(channels + told, channels, params.features, params.patch, classes)
 
 
@@ -38,8 +36,7 @@ def paint(network: nn.Module, params: Learned, condition: Tensor, group: Tensor,
     """Residuals [slice, channel, x, y] of unit spread; `draw()` gives noise of that shape."""
     if isinstance(params, Diffusion):
         return diffusion.sample(network, condition, group, params, draw)
-    out: Tensor = network(draw(), condition, group)
-    return out
+    return adversarial.draw(network, draw(), condition, group)
 
 
 class Brush(Protocol):

@@ -91,7 +91,7 @@ class Teaching(LightningModule):
     def _adversarial(self, batch: Drawn, params: Gan) -> Tensor:
         assert self.critic is not None
         ours, theirs = self.optimizers()  # type: ignore[attr-defined]
-        made = self.network(batch.noise, batch.condition, batch.group)
+        made = adversarial.draw(self.network, batch.noise, batch.condition, batch.group)
         real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
         made_seen = adversarial.judged(self.critic, made.detach(), batch, self.spread)
         self._step(theirs, adversarial.critic_loss(real_seen, made_seen))

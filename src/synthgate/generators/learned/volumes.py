@@ -75,8 +75,13 @@ class Volumes:
         """[volume] numbers of the cases."""
         return np.arange(len(self.slices.cases))
 
-    def take(self, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals [volume, channel, x, y, z], conditions [volume, plane, x, y, z] and classes [volume]."""
+    def take(
+        self, rows: np.ndarray, mirrored: np.ndarray | None = None, seeds: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals [volume, channel, x, y, z], conditions [volume, plane, x, y, z] and classes [volume].
+
+        `seeds` change nothing: an autoencoder sees true maps.
+        """
         residuals, planes, groups = [], [], []
         for number in rows:
             case, codes = self.slices.cases[number], self.slices.maps[number]
@@ -117,8 +122,13 @@ class Latents:
         """The file with `latent` [channel, x, y, z], not scaled, and `condition` [plane, x, y, z] of a volume."""
         return self.folder / f"{self.volumes.slices.cases[number].case}{'-mirrored' if mirrored else ''}.safetensors"
 
-    def take(self, rows: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Latents [volume, channel, x, y, z], conditions [volume, plane, x, y, z] and classes [volume]."""
+    def take(
+        self, rows: np.ndarray, mirrored: np.ndarray, seeds: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Latents [volume, channel, x, y, z], conditions [volume, plane, x, y, z] and classes [volume].
+
+        `seeds` change nothing: latents are encoded once.
+        """
         slices = self.volumes.slices
         found = [load_file(self.kept(int(row), bool(flip))) for row, flip in zip(rows, mirrored, strict=True)]
         groups = np.array([slices.conditions.group(slices.cases[row].attributes) for row in rows])
