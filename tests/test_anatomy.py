@@ -96,13 +96,18 @@ def test_what_falls_off_the_grid_is_counted():
 def test_a_deformed_map_has_the_same_values_and_nearly_the_same_voxels(spacing):
     head, label = head_and_label()
     codes = np.where(label > 0, label, head.map)
-    moved, again = (deform(head.map, label, spacing, np.random.default_rng(0)) for _ in range(2))
+    (moved, shares), (again, _) = (deform(head.map, label, spacing, np.random.default_rng(0)) for _ in range(2))
     assert moved.dtype == np.uint8 and set(np.unique(moved)) == set(np.unique(codes))
     np.testing.assert_array_equal(moved, again)
     assert 0.6 < (moved == codes).mean() < 0.99
     assert 0.7 < (moved > 0).sum() / (codes > 0).sum() < 1.1
     sizes = [(one[(one > 0) & (one < FIRST_CLUSTER)]).size for one in (moved, codes)]
     assert 0.8 < sizes[0] / sizes[1] < 1.25
+    assert shares.shape == (head.map.max() + 1 - FIRST_CLUSTER, *codes.shape)
+    inside = moved >= FIRST_CLUSTER
+    np.testing.assert_allclose(shares.sum(axis=0, dtype=np.float32)[inside], 1, atol=5e-3)
+    assert ((shares.argmax(axis=0) + FIRST_CLUSTER) == moved)[inside].mean() > 0.9
+    assert ((shares > 0.1) & (shares < 0.9)).any(axis=0)[inside].mean() > 0.02
 
 
 def test_a_thin_structure_survives_deformation_and_a_lesion_stays_in_one_piece():
@@ -113,7 +118,7 @@ def test_a_thin_structure_survives_deformation_and_a_lesion_stays_in_one_piece()
     label = np.zeros_like(codes)
     label[16:26, 18:30, 2:6] = 1
     label[19:23, 21:27, 3:5] = 4
-    moved = deform(codes, label, None, np.random.default_rng(3))
+    moved, _ = deform(codes, label, None, np.random.default_rng(3))
     for value in (1, 2, 3):
         before, after = ((one == FIRST_CLUSTER + value).sum() for one in (np.where(label > 0, 0, codes), moved))
         assert 0.8 < after / before < 1.25

@@ -44,8 +44,28 @@ def test_nothing_outside_the_mask_is_averaged_in():
     rng = np.random.default_rng(0)
     image = rng.random((2, 12, 12, 4)).astype(np.float32)
     disturbed = np.where(inside, image, 99.0).astype(np.float32)
-    one, other = (standardised(i, inside, (1, 1, 0)) for i in (image, disturbed))
+    one, other = (standardised(i, inside, 1, 0) for i in (image, disturbed))
     np.testing.assert_allclose(one, other, atol=1e-5)
     np.testing.assert_allclose(one[:, inside].mean(1), 0, atol=1e-4)
     np.testing.assert_allclose(one[:, inside].std(1), 1, atol=1e-4)
     assert not one[:, ~inside].any()
+
+
+def test_shading_is_no_tissue():
+    x, y, _ = np.meshgrid(*(np.linspace(-1, 1, n) for n in (48, 48, 6)), indexing="ij")
+    inside = x**2 + y**2 < 0.9
+    tissue = (np.floor(6 * x) + np.floor(6 * y)).astype(int) % 3  # small and everywhere
+    shading = 1 + 0.5 * x + 0.2 * y
+    rng = np.random.default_rng(0)
+    image = np.stack([level[tissue] * shading for level in (np.array([1.0, 2, 3]), np.array([3.0, 1, 2]))])
+    image = ((image + rng.normal(0, 0.05, image.shape)) * inside).astype(np.float32)
+
+    def wrong(features):
+        """Share of voxels that are not of the tissue that most of their cluster is of."""
+        centres = fit(features.T[::5], 3, np.random.default_rng(1))
+        found = assign(features, centres)
+        return 1 - sum(np.bincount(tissue[inside][found == cluster]).max() for cluster in range(3)) / inside.sum()
+
+    flat = image[:, inside]
+    plain = wrong((flat - flat.mean(1, keepdims=True)) / flat.std(1, keepdims=True))
+    assert wrong(standardised(image, inside, 0, 0)[:, inside]) < plain / 2

@@ -1,6 +1,13 @@
 import numpy as np
 
-from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, means_of, zones
+from synthgate.generators.learned.conditions import (
+    Conditions,
+    Styles,
+    classes_of,
+    means_of,
+    plain_of,
+    zones,
+)  # fmt: skip
 
 
 def lesion_map():
@@ -15,6 +22,15 @@ def test_the_outermost_pixels_of_a_lesion_are_zones_of_their_own():
     assert found[0, 2, 5] == 2 + 128 and found[0, 3, 5] == 2 + 144 and found[0, 5, 5] == 1
     assert (found[1] == 16).all()  # no rim without a lesion in the slice
     assert (found == 130).sum() == 28 and (found == 146).sum() == 20
+    assert found[0, 1, 5] == 16 + 32 and found[0, 0, 5] == 16 + 64 and found[0, 0, 0] == 16
+    assert (found == 48).sum() == 32 and (found == 80).sum() == 36  # 8 on each side; then as many and a corner each
+
+
+def test_every_zone_knows_what_it_is_made_from():
+    values = [*range(1, 16), *range(16, 28)]
+    zone = classes_of(values)
+    assert len(set(zone)) == len(zone) == 3 * len(values) and max(zone) < 256
+    assert [plain_of(value) for value in zone] == [*values, *[*range(1, 16)] * 2, *[*range(16, 28)] * 2]
 
 
 def test_means_are_those_of_the_zones_and_nan_where_there_are_few():
@@ -22,6 +38,7 @@ def test_means_are_those_of_the_zones_and_nan_where_there_are_few():
     zone = np.moveaxis(zones(np.moveaxis(codes, 2, 0)), 0, 2)
     image = np.stack([zone.astype(float), 2.0 * zone])
     means = dict(zip(classes, means_of(image, codes, classes), strict=True))
+    assert means[48].tolist() == [48, 96]
     assert means[130].tolist() == [130, 260] and means[1].tolist() == [1, 2] and means[16].tolist() == [16, 32]
     assert np.isnan(means[129]).all() and np.isnan(means[145]).all()
 
@@ -32,7 +49,7 @@ def test_what_a_case_lacks_is_as_usual_and_a_rim_that_nobody_has_as_its_lesion()
     one[:2, 0], other[:2, 0] = (0.2, 0.4), (0.4, np.nan)
     styles = Styles(classes, np.stack([one, other]), ({"site": "A"}, {"site": "B"}))
     table = styles.table(other)
-    np.testing.assert_allclose(table[[1, 16, 129, 145], 0], [0.4, 0.4, 0.3, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(table[[1, 16, 129, 145, 48, 80], 0], [0.4, 0.4, 0.3, 0.3, 0.4, 0.4], rtol=1e-6)
     drawn = styles.draw({"site": "A"}, np.random.default_rng(0))
     np.testing.assert_allclose(drawn[1, 0], 0.2, rtol=1e-6)  # nobody else is of site A
 
@@ -56,3 +73,18 @@ def test_planes_are_mean_image_lesion_and_head():
     assert (planes[:, -1] == (np.moveaxis(codes, 2, 0) > 0)).all() and planes[0, 2].sum() == 16
     np.testing.assert_allclose(planes[1, 0, 1:], 1, rtol=1e-5)  # softened within the head, not across its border
     assert conditions.group({"site": "A"}) == 1 and conditions.group({"site": "Z"}) == 0
+
+
+def test_a_voxel_is_as_bright_as_its_clusters_by_their_shares_and_a_lesion_as_its_own_class():
+    codes = lesion_map()
+    codes[..., 1] = 16
+    shares = np.zeros((2, 2, 12, 12), np.float16)  # cluster, slice, x, y
+    shares[0], shares[1] = 0.25, 0.75
+    table = np.zeros((256, 1), np.float32)
+    table[[1, 2, 16, 17, 48, 49, 80, 81], 0] = [5, 5, 1, 2, 3, 4, 6, 8]
+    table[[129, 130, 145, 146], 0] = 5
+    maps = np.moveaxis(codes, 2, 0)
+    mean = Conditions.of([1, 2, 16, 17], [], []).planes(maps, table, shares)[:, 0]
+    np.testing.assert_allclose(mean[1], 1.75, rtol=1e-3)
+    np.testing.assert_allclose(mean[0, 5, 5], 5, rtol=1e-3)
+    assert 3.75 < mean[0, 1, 5] < 7.5 and mean[0, 1, 5] < mean[0, 0, 5]  # 3.75 and 7.5, softened

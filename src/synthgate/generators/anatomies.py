@@ -87,11 +87,12 @@ class Anatomies:
             if number >= FAITHFUL:  # these lesions do not fit this head: others
                 order = [order[i] for i in np.random.default_rng([*key, 1]).permutation(len(order))]
             lesions = list({lesion.patient: lesion for lesion in reversed(order)}.values())[::-1][: wish.lesions or 1]
-            codes = self._made(head, brain, lesions, wish, key)
-            if codes is not None and self._kept(codes, head, wish, steer):
+            made = self._made(head, brain, lesions, wish, key)
+            if made and self._kept(made[0], head, wish, steer):
+                codes, shares = made
                 donors = dict.fromkeys((head.patient, *(lesion.patient for lesion in lesions)))
                 shown = dict(head.attributes) | self.people.shown(index, seed, steer, wish)
-                return Anatomy(codes, tuple(donors), head.spacing_mm, shown)
+                return Anatomy(codes, tuple(donors), head.spacing_mm, shown, shares)
         raise CohortError(
             f"no lesion fits into the head of patient {head.patient} in {TRIES} tries, wished for: {wish}; look at the "
             f"lesions of the training patients, wish for less, or use recombine: false"
@@ -99,8 +100,8 @@ class Anatomies:
 
     def _made(
         self, head: Head, brain: np.ndarray, lesions: Sequence[Lesion], wish: Wish, key: Sequence[int]
-    ) -> np.ndarray | None:
-        """One try: the deformed map with the lesions in it; None where they cannot lie there."""
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """One try: the deformed map with the lesions in it, and its shares; None where they cannot lie there."""
         whole, *_ = self.people.regions
         target = wish.volume_ml.get(whole)
         growth = [1.0] * len(lesions)
@@ -111,7 +112,7 @@ class Anatomies:
             label = self._placed(head, brain, lesions, wish, growth, rng)
             if label is None:
                 return None
-            codes = deform(head.map, label, head.spacing_mm, rng)
+            codes, shares = deform(head.map, label, head.spacing_mm, rng)
             size = float((_label(codes) > 0).sum()) * voxel_ml(head.spacing_mm)
             if not target or not size or abs(target / size - 1) < CLOSE:
                 break
@@ -119,7 +120,7 @@ class Anatomies:
         inner = {region: size for region, size in wish.volume_ml.items() if region != whole}
         inner |= {region: 0.0 for region, gone in wish.absent.items() if gone}
         label = resized(_label(codes), self.people.regions, inner, head.spacing_mm) if inner else _label(codes)
-        return np.where(label > 0, label, codes)
+        return np.where(label > 0, label, codes), shares
 
     def _placed(
         self,

@@ -60,6 +60,8 @@ class Anatomy:
     spacing_mm: tuple[float, float, float] | None
     attributes: Mapping[str, str]
     """Of the head's patient; as wished where the painter is to show others."""
+    shares: np.ndarray | None = None
+    """[cluster, x, y, z] float16: of every voxel of the head, what share each cluster has; None: all or nothing."""
 
     @property
     def label(self) -> np.ndarray:

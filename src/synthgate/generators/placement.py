@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from synthgate.generators.anatomy import Head, Lesion, box_of
+from synthgate.generators.anatomy import FIRST_CLUSTER, Head, Lesion, box_of
 from synthgate.generators.fields import smooth_noise
 
 ROTATION_DEG = 15.0
@@ -72,11 +72,12 @@ def place(
 
 def deform(
     codes: np.ndarray, label: np.ndarray, spacing_mm: tuple[float, float, float] | None, rng: np.random.Generator
-) -> np.ndarray:
-    """A mild rotation and elastic deformation of a head's codes with a label in it, both [x, y, z]: one map.
+) -> tuple[np.ndarray, np.ndarray]:
+    """A mild rotation and elastic deformation of a head's codes with a label in it, both [x, y, z].
 
-    The head keeps its box in the plane: its size is its patient's, and to prepare the image of it changes no pixel. A
-    code is read at the nearest voxel: interpolated, thin structures would lose to what is beside them.
+    Returns one map, and the shares of the clusters in its voxels. The head keeps its box in the plane: its size is its
+    patient's, and to prepare the image of it changes no pixel. A code of the map is the nearest voxel's: by shares,
+    thin structures would lose to what is beside them.
     """
     spacing = np.array(spacing_mm or (1.0, 1.0, 1.0))[:, None, None, None]
     middle = ((np.array(codes.shape) - 1) / 2)[:, None, None, None]
@@ -100,7 +101,8 @@ def deform(
         at = back(low, scale)
         out = _read(codes[None], at, "nearest")[0].astype(np.uint8)
         if not out.any():
-            return np.where(label > 0, label, codes).astype(np.uint8)
+            out, at = codes, grid
+            break
         found, sizes = box_of(out > 0)
         if (found[:2] == wanted[:2]).all() and (sizes[:2] == sides[:2]).all():
             break
@@ -108,7 +110,10 @@ def deform(
         low = low + scale * np.append(found[:2] - step[:2] * wanted[:2], 0.0)
         scale = scale * step
     placed = np.where(out > 0, _majority(label, at), 0)
-    return np.where(placed > 0, placed, out).astype(np.uint8)
+    clusters = np.arange(FIRST_CLUSTER, int(codes.max()) + 1)
+    shares = _read(np.stack([codes == cluster for cluster in clusters]), at, "bilinear")
+    shares /= np.maximum(shares.sum(axis=0), 1e-3)
+    return np.where(placed > 0, placed, out).astype(np.uint8), shares.astype(np.float16)
 
 
 def _majority(label: np.ndarray, back: np.ndarray) -> np.ndarray:

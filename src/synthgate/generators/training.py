@@ -123,8 +123,8 @@ def _read(store: Store, case: StoredCase, row: Generator) -> tuple[np.ndarray, n
     if not healthy.any():
         raise CohortError(f"case {case.case}: no head outside its lesion; look at the case")
     spacing = case.geometry.spacing_mm
-    through = row.smoothing * spacing[0] / spacing[2] if spacing else 0.0
-    return image, label, healthy, clusters.standardised(image, healthy, (row.smoothing, row.smoothing, through))
+    through = spacing[0] / spacing[2] if spacing else 0.0
+    return image, label, healthy, clusters.standardised(image, healthy, row.smoothing, through)
 
 
 def _sampler(store: Store, case: StoredCase, row: Generator, number: int) -> Callable[[Path], None]:

@@ -116,7 +116,8 @@ class Painter:
 
     def _one(self, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         table = self.styles.draw({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
-        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), table)
+        shares = None if anatomy.shares is None else np.moveaxis(anatomy.shares, 3, 1)
+        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), table, shares)
         residual = self.brush(condition, self.conditions.group(shown), rng) * self.spread
         image = (condition[:, : table.shape[1]] + residual) * condition[:, -1:]
         return np.ascontiguousarray(np.clip(image, 0, BRIGHTEST).transpose(1, 2, 3, 0))

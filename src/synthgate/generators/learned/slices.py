@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from synthgate.cohort.store import Store, StoredCase
-from synthgate.generators.anatomy import FIRST_CLUSTER
 from synthgate.generators.learned.conditions import Conditions
 
 UNTOLD = 0.1
 """Share of items whose attributes are not told, so that guidance has something to compare with."""
 CHANCES = 8
-STRETCH = 0.1
-"""Standard deviation of the slopes that a map is read with, about those of its deformation."""
 
 
 class Source(Protocol):
@@ -38,7 +35,7 @@ class Source(Protocol):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residuals [item, channel, *space], conditions [item, plane, *space] and classes [item] of rows of `index`.
 
-        Left and right change places where `mirrored` [item] says so; maps may be made `ragged` by `seeds` [item].
+        Left and right change places where `mirrored` [item] says so; `seeds` [item] are for what else is random.
         """
 
 
@@ -73,34 +70,15 @@ class Slices:
     def take(
         self, rows: np.ndarray, mirrored: np.ndarray | None = None, seeds: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y], classes [slice]; `ragged` by `seeds`."""
+        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y] and classes [slice]; no use for `seeds`."""
         residuals, planes, groups = [], [], []
-        for item, (number, plane) in enumerate(rows):
-            codes = self.maps[number][:, :, plane]
-            if seeds is not None:
-                codes = ragged(codes, np.random.default_rng(seeds[item]))
-            told = self.conditions.planes(codes[None], self.tables[number])[0]
+        for number, plane in rows:
+            told = self.conditions.planes(self.maps[number][None, :, :, plane], self.tables[number])[0]
             image = np.asarray(self.store.planes(self.cases[number])[0][plane], np.float32)
             residuals.append((image - told[: len(image)]) * told[-1])
             planes.append(told)
             groups.append(self.conditions.group(self.cases[number].attributes))
         return flipped(np.stack(residuals), mirrored), flipped(np.stack(planes), mirrored), np.array(groups)
-
-
-def ragged(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A map [x, y] with some of its voxels read one voxel beside: a deformed anatomy, read at nearest voxels, is so.
-
-    The reading errors of two random turns and scalings are added, times a chance.
-    """
-    grid = np.stack(np.meshgrid(*map(np.arange, codes.shape), indexing="ij")).astype(np.float32)
-    beside = np.zeros_like(grid)
-    for axis, slope in ((0, STRETCH * rng.standard_normal((2, 3))), (1, STRETCH * rng.standard_normal((2, 3)))):
-        for one in slope.astype(np.float32):
-            moved = one[0] * grid[0] + one[1] * grid[1] + one[2] / STRETCH
-            beside[axis] += moved - np.rint(moved)
-    x, y = np.rint(grid + rng.random(dtype=np.float32) * beside).astype(int)
-    out: np.ndarray = codes[x.clip(0, codes.shape[0] - 1), y.clip(0, codes.shape[1] - 1)]
-    return np.where((codes >= FIRST_CLUSTER) & (out >= FIRST_CLUSTER), out, codes)
 
 
 def flipped(items: np.ndarray, mirrored: np.ndarray | None) -> np.ndarray:
