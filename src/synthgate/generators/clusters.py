@@ -12,8 +12,8 @@ from synthgate.errors import CohortError
 RESTARTS = 4
 TISSUES, SHADING, ROUNDS = 4, 12.0, 4
 """Classes that shading is told apart from, its smoothness (Gaussian sigma in in-plane voxels), and corrections."""
-EVERY = 16
-"""Of the voxels, one in so many is looked at to find the tissues."""
+STEP = 4
+"""In the plane one in so many voxels along each axis is looked at to find the shading."""
 MOST_ITERATIONS = 100
 
 
@@ -23,18 +23,34 @@ def standardised(image: np.ndarray, inside: np.ndarray, smoothing: float, throug
     `image` is [channel, x, y, z], `inside` [x, y, z] bool; `smoothing` is a Gaussian sigma in in-plane voxels, of which
     `through` make one across slices. Nothing outside the mask is averaged in.
     """
-    values = _scaled(_smoothed(image, inside, smoothing, through)[:, inside])
     out = np.zeros(image.shape, np.float32)
+    out[:, inside] = _scaled(_smoothed(image, inside, smoothing, through)[:, inside])
+    out[:, inside] = _scaled((out - _shading(out, inside, through))[:, inside])
+    return out
+
+
+def _shading(values: np.ndarray, inside: np.ndarray, through: float) -> np.ndarray:
+    """The smooth field [channel, x, y, z] by which a tissue differs from place to place.
+
+    After Wells et al. 1996 (doi:10.1109/42.511747): classify, smooth what the classes do not tell, take it off, again.
+    """
+    coarse, where = values[:, ::STEP, ::STEP], inside[::STEP, ::STEP]
+    left = coarse.copy()
     for _ in range(ROUNDS):
-        # the field by which a tissue differs from place to place (after Wells et al. 1996, doi:10.1109/42.511747)
-        some = values[:, ::EVERY].T
+        points = left[:, where]
+        some = points.T[::STEP]
         if len(np.unique(some, axis=0)) < TISSUES:
             break
         centres = fit(some, TISSUES, np.random.default_rng(0))
-        out[:, inside] = values - centres[assign(values, centres)].T
-        values = _scaled(values - _smoothed(out, inside, SHADING, through)[:, inside])
-    out[:, inside] = values
-    return out
+        rest = np.zeros_like(left)
+        rest[:, where] = points - centres[assign(points, centres)].T
+        left = left - _smoothed(rest, where, SHADING / STEP, STEP * through)
+    field = coarse - left
+    for axis in (1, 2):
+        at = np.minimum(np.arange(values.shape[axis]) / STEP, field.shape[axis] - 1)
+        weights = np.maximum(1 - np.abs(at[:, None] - np.arange(field.shape[axis])), 0).astype(np.float32)
+        field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
+    return field
 
 
 def _smoothed(image: np.ndarray, inside: np.ndarray, sigma: float, through: float) -> np.ndarray:
