@@ -51,6 +51,16 @@ def test_a_fit_machine_and_checkout_pass(root):
     assert [str(check) for check in checks.values() if check.grade != "ok"] == []
 
 
+def test_a_public_source_is_looked_for(root):
+    public = {"folder": "public/brain", "digest": "0" * 64}
+    privacy = {"epsilon": 8, "delta": 0.001, "clip": 1, "patients": 16, "public": public}
+    change(root, lambda plain: plain["generators"]["diffusion"].update(privacy=privacy))
+    check = found(root, "public diffusion")
+    assert (check.grade, check.detail) == ("fail", "public/brain is missing") and check.remedy
+    (root / "public/brain").mkdir(parents=True)
+    assert found(root, "public diffusion").grade == "ok"
+
+
 def test_whatever_fails_says_what_to_do(tmp_path):
     failed = [check for check in examine(tmp_path) if check.grade == "fail"]
     assert {check.what for check in failed} >= {"repository", "params", "packages"}

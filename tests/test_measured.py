@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_measured import batch, numbers
@@ -38,6 +40,14 @@ def test_a_case_is_measured_by_what_the_features_say(tiny):
     assert found.group.tolist() == found.people.tolist() == [case.patient]
     assert (found.inside[0], found.constant[0], found.foreign[0]) == (1, 0, 0)
     assert found.content.tolist() == [case.content]
+
+
+def test_cases_on_one_public_head_are_one_unit(tiny):
+    case = dataclasses.replace(tiny.cases[0], patient="", donors=(), attributes={"public": "Somebody 1;Somebody 2"})
+    found = measure(tiny, case, REGIONS, SPACE, None)
+    assert (found.people.tolist(), found.group.tolist()) == ([""], ["Somebody 1"])
+    unnamed = measure(tiny, dataclasses.replace(case, attributes={}), REGIONS, SPACE, None)
+    assert (unnamed.people.tolist(), unnamed.group.tolist()) == ([""], [case.case])
 
 
 def test_what_is_undefined_is_not_a_number_and_what_is_wrong_is_counted(tiny, monkeypatch):

@@ -163,6 +163,15 @@ def test_private_training_is_parsed_and_its_wrong_keys_told(plain):
         "steps": 3, "privacy": privacy,
     }  # fmt: skip
     assert params.parse(plain).generators["d"].privacy == params.Privacy(8.0, 1e-3, 1.0, 2)
+    privacy["public"] = {"folder": "public/brain", "digest": "0" * 64}
+    assert params.parse(plain).generators["d"].privacy.public == params.Public("public/brain", "0" * 64)
+    privacy["public"] = {"folder": "public/brain", "digest": "sha"}
+    (line,) = refused(plain)
+    assert line.startswith("  generators.d.privacy.public.digest: ")
+    privacy["public"] = {"folder": "public/brain", "digest": "0" * 64, "oops": 1}
+    (line,) = refused(plain)
+    assert line.startswith("  generators.d.privacy.public.oops: unknown key") and line.endswith("here: folder, digest")
+    del privacy["public"]
     privacy["oops"] = 1
     (line,) = refused(plain)
     assert line.startswith("  generators.d.privacy.oops: unknown key") and "here: epsilon, delta, clip, patie" in line

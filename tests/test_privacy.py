@@ -42,6 +42,32 @@ def test_the_epsilon_on_the_card_is_told_with_what_it_does_not_cover():
     assert privacy.promised(None) == []
 
 
+def public(table, **columns):
+    """Before the gate, with a card that says its anatomies are public."""
+    told = {"epsilon": 3.2, "delta": 1e-3, "public": {"folder": "public/brain", "digest": "0" * 64}}
+    return trial(changed(table, **columns), REFERENCE, promised=told)
+
+
+def test_the_epsilon_covers_images_whose_anatomies_are_public():
+    nobody = np.full(len(BATCH), "")
+    found = {f.name: f for f in privacy.judge(public(BATCH, people=nobody))}
+    assert "ε = 3.20" in found["differential_privacy"].sentence
+    assert "this covers its images too" in found["differential_privacy"].sentence
+    assert found["anatomy_reuse"].outcome == "not_applicable"
+    # where a case names a donor, the card is wrong: nothing more is claimed than of the weights
+    found = {f.name: f for f in privacy.judge(public(BATCH))}
+    assert "weights only" in found["differential_privacy"].sentence and found["anatomy_reuse"].outcome == "passed"
+
+
+def test_an_anatomy_that_is_called_public_and_is_a_patients_is_flagged():
+    nobody = np.full(len(BATCH), "")
+    assert {f.name: f for f in privacy.judge(public(BATCH, people=nobody))}["undeclared_anatomies"].outcome == "passed"
+    stolen = BATCH.shape.copy()
+    stolen[4] = REFERENCE.shape[7]
+    finding = {f.name: f for f in privacy.judge(public(BATCH, people=nobody, shape=stolen))}["undeclared_anatomies"]
+    assert finding.outcome == "failed" and finding.cases == (str(BATCH.case[4]),)
+
+
 @pytest.mark.parametrize("facts", [
     {}, [], "yes", {"epsilon": 1.0}, {"epsilon": "much", "delta": 1e-3}, {"epsilon": float("inf"), "delta": 1e-3},
     {"epsilon": -1.0, "delta": 1e-3}, {"epsilon": 1.0, "delta": 1.0}, {"epsilon": None, "delta": 1e-3},

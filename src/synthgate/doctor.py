@@ -59,6 +59,7 @@ def examine(root: Path = Path()) -> list[Check]:
     checks.append(Check("ok", "params", f"studies {', '.join(loaded.studies)}"))
     for study, row in loaded.studies.items():
         checks += _study(study, row.cohort.simulated, root)
+    checks += _public(loaded, root)
     return [*checks, *_locks(root), _chromium()]
 
 
@@ -180,6 +181,17 @@ def _study(study: str, simulated: bool, root: Path) -> Iterator[Check]:
         yield Check("ok", f"key {study}", "public, the patients are simulated" if simulated else "present")
     except CohortError as error:
         yield Check("fail", f"key {study}", str(error), "see there")
+
+
+def _public(loaded: params.Params, root: Path) -> Iterator[Check]:
+    for name, row in loaded.generators.items():
+        if isinstance(row, params.Diffusion) and row.privacy and (source := row.privacy.public):
+            here = (root / source.folder).is_dir()
+            detail, remedy = (
+                source.folder + ("" if here else " is missing"),
+                "" if here else "bring it (docs/private.md)",
+            )
+            yield Check("ok" if here else "fail", f"public {name}", detail, remedy)
 
 
 def _locks(root: Path) -> Iterator[Check]:

@@ -1,13 +1,13 @@
-"""Which cases go into a prepared store: the real ones of a cohort under their pseudonyms, or those of a batch."""
+"""Which cases go into a prepared store: those of a cohort under pseudonyms, of a batch, or of a public source."""
 
 from pathlib import Path
 
 from synthgate.cohort.case import Case
 from synthgate.cohort.folder import SOURCE
-from synthgate.cohort.identity import key_for, pseudonym
+from synthgate.cohort.identity import PUBLIC, key_for, pseudonym
 from synthgate.cohort.readers import read
 from synthgate.cohort.store import Entry
-from synthgate.errors import CohortError
+from synthgate.errors import CohortError, LineageError
 from synthgate.files import read_json
 from synthgate.params import Cohort
 
@@ -41,6 +41,15 @@ def synthetic(folder: Path, study: str) -> list[Entry]:
         donors = tuple(filter(None, case.attributes.get("donors", "").split(";")))
         found.append(_entry(case, case.case_id, "", "synthetic", donors))
     return found
+
+
+def public(folder: Path) -> list[Entry]:
+    """The cases of a public source, whose people keep their names; raises LineageError for one that has donors."""
+    cases = _cases(folder, "cohort")
+    for case in cases:
+        if case.attributes.get("donors"):
+            raise LineageError(f"{case.where}: it was made from patients, so it is not public; give another source")
+    return [_entry(case, case.case_id, PUBLIC + case.patient_id, "public", ()) for case in cases]
 
 
 def _cases(folder: Path, layout: str) -> list[Case]:

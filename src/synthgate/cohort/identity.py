@@ -12,6 +12,8 @@ from synthgate.files import write_text
 PUBLIC_KEY = b"synthgate phantom: nobody is behind these pseudonyms"
 """Key of simulated cohorts, whose patients do not exist."""
 VARIABLE = "SYNTHGATE_KEY"
+PUBLIC = "public:"
+"""Begins the name of somebody in a public source, and no pseudonym."""
 
 
 def key_for(study: str, simulated: bool, *, create: bool = False, root: Path = Path()) -> bytes:

@@ -31,11 +31,11 @@ class Entry:
     """A case to be stored: who it is, and how to read it."""
 
     case: str
-    """Pseudonym of a real case; the plain id of a synthetic one."""
+    """Pseudonym of a real case; the plain id of a synthetic or public one."""
     patient: str
-    """Pseudonym; empty for a synthetic case."""
+    """Pseudonym; empty for a synthetic case; begins with `identity.PUBLIC` for a public one."""
     split: str
-    """train, validation, hold-out or synthetic."""
+    """train, validation, hold-out, synthetic or public."""
     donors: tuple[str, ...]
     """Pseudonyms of the patients behind a synthetic case's anatomy; empty where it does not say."""
     attributes: Mapping[str, str]

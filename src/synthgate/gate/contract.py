@@ -63,7 +63,11 @@ RULES = (
 def judge(trial: Trial) -> list[Finding]:
     """Findings on single cases, and on who is behind them."""
     batch = trial.batch
-    return [*_expected(_table(trial)), _lineage(batch, trial.split_of, trial.learned_from), _provenance(batch)]
+    return [
+        *_expected(_table(trial)),
+        _lineage(batch, trial.split_of, trial.learned_from),
+        _provenance(batch, trial.public),
+    ]
 
 
 def _table(trial: Trial) -> pd.DataFrame:
@@ -136,8 +140,11 @@ def _lineage(batch: Measured, split_of: Mapping[str, str], learned_from: Sequenc
     return Finding("contract", "lineage", "failed", "rejects", told, float(len(wrong)), None, 0.0, "a rule", bad)
 
 
-def _provenance(batch: Measured) -> Finding:
+def _provenance(batch: Measured, public: bool) -> Finding:
     """Whether each case names its donors; a batch from outside may not, and says so."""
+    if public:
+        told = "By its card its anatomies come from a public source: no patient is behind them."
+        return Finding("contract", "provenance", "passed", "rejects", told)
     silent = tuple(str(c) for c, people in zip(batch.case, batch.people, strict=True) if not people)
     if not silent:
         return Finding(

@@ -44,7 +44,8 @@ class Measured:
     people: np.ndarray
     """The patients behind the case, joined by `;`; empty where a batch does not say."""
     group: np.ndarray
-    """The unit of every test: the patient, or the donor of the head; the case itself where nobody is named."""
+    """The unit of every test: the patient, or the donor (or public person) of the head; the case itself where nobody is
+    named."""
     split: np.ndarray
     content: np.ndarray
     attributes: np.ndarray
@@ -149,10 +150,11 @@ def measure(
     overlap = [None if p is None else dice(p, t) for p, t in zip(found, truth, strict=True)]
     shape, embedded = shape_of(label), [spaces.convolution.embed(view)[None] for view in views]
     own = [spaces.own.embed(view)[None] if spaces.own else np.zeros((1, 0)) for view in views]
+    behind = case.people or tuple(filter(None, case.attributes.get("public", "").split(";")))
     return Measured(
         case=np.array([case.case]),
         people=np.array([";".join(case.people)]),
-        group=np.array([case.people[0] if case.people else case.case]),
+        group=np.array([behind[0] if behind else case.case]),
         split=np.array([case.split]),
         content=np.array([case.content]),
         attributes=np.array([json.dumps(dict(case.attributes), sort_keys=True)]),

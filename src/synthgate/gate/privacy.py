@@ -31,13 +31,13 @@ def judge(trial: Trial) -> list[Finding]:
         _leak(batch, search, trial.copied, rate),
         *_nearness(trial, search),
         _membership(trial),
-        _anatomies(batch, reference, rate),
-        _reuse(batch),
-        *promised(trial.promised),
+        _anatomies(batch, reference, rate, trial.public),
+        _reuse(batch, trial.public),
+        *promised(trial.promised, trial.public),
     ]
 
 
-def promised(facts: Any) -> list[Finding]:
+def promised(facts: Any, public: bool = False) -> list[Finding]:
     """The ε of a generator that was trained privately, as the batch's card has it; informs."""
     if facts is None:
         return []
@@ -49,7 +49,7 @@ def promised(facts: Any) -> list[Finding]:
     if not (0 <= spent < math.inf and 0 < delta < 1):
         sentence = "Its card speaks of private training, but not of an ε and a δ."
         return [Finding("privacy", name, "undefined", "informs", sentence, origin=origin)]
-    return [Finding("privacy", name, "passed", "informs", claim(spent, delta), spent, origin=origin)]
+    return [Finding("privacy", name, "passed", "informs", claim(spent, delta, public), spent, origin=origin)]
 
 
 def suspects(trial: Trial) -> Suspects:
@@ -154,10 +154,10 @@ def _membership(trial: Trial) -> Finding:
     return Finding("privacy", "membership", "passed", "informs", told, found.area, None, found.control[1])
 
 
-def _anatomies(batch: Measured, reference: Measured, rate: float) -> Finding:
-    """A lesion with the shape of a patient whom its case does not declare."""
+def _anatomies(batch: Measured, reference: Measured, rate: float, public: bool) -> Finding:
+    """A lesion with the shape of a patient whom its case does not declare; of any, where anatomies are `public`."""
     name, weight = "undeclared_anatomies", REJECTS
-    if not any(batch.people):
+    if not (public or any(batch.people)):
         told = "It names no donors, so nothing can be said about undeclared ones."
         return Finding("privacy", name, "not_provided", weight, told)
     ours, real = (part.rows(np.flatnonzero(part.shape.any(axis=(1, 2, 3)))) for part in (batch, reference))
@@ -184,9 +184,11 @@ def _anatomies(batch: Measured, reference: Measured, rate: float) -> Finding:
     return Finding("privacy", name, "failed" if cases else "passed", weight, told, value, None, limit, origin, cases)
 
 
-def _reuse(batch: Measured) -> Finding:
+def _reuse(batch: Measured, public: bool) -> Finding:
     """How often the anatomies of few patients serve for many cases; informs, for reuse is no copy of an image."""
     name = "anatomy_reuse"
+    if public:
+        return Finding("privacy", name, "not_applicable", "informs", "By its card no patient's anatomy is in it.")
     if not any(batch.people):
         told = "It names no donors, so nothing can be said about how often they are used."
         return Finding("privacy", name, "not_provided", "informs", told)

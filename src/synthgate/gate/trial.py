@@ -36,6 +36,11 @@ class Trial:
     """Copies of training patients, changed in known ways: they tell how many copies would be found."""
 
     @property
+    def public(self) -> bool:
+        """Whether its card says, and no case denies, that its anatomies are a public source's and nobody's of these."""
+        return isinstance(self.promised, Mapping) and bool(self.promised.get("public")) and not any(self.batch.people)
+
+    @property
     def train(self) -> Measured:
         """The training patients."""
         return self.reference.rows(self.reference.split == "train")

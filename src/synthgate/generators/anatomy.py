@@ -1,14 +1,16 @@
-"""Anatomies: label maps of whole heads, taken from training patients.
+"""Anatomies: label maps of whole heads, taken from training patients or from a public source.
 
 A map holds 0 outside the head, the study's own label values in the lesion, and `FIRST_CLUSTER` + k elsewhere, k being
 the intensity cluster. A head has its lesion taken out and what lay there completed, so that it can carry another's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
+
+from synthgate.cohort.store import Store, StoredCase
 
 FIRST_CLUSTER = 16
 """Map values from here on are clusters; those below are lesion labels."""
@@ -50,13 +52,34 @@ class Lesion:
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """Cases with the anatomies that were made of them."""
+
+    store: Store
+    cases: Sequence[StoredCase]
+    parts: Mapping[str, Mapping[str, np.ndarray]]
+    """Case → completed `head` and `label` [x, y, z], and measured `mean`, `sd`, `voxels` of the classes."""
+
+    @property
+    def maps(self) -> list[np.ndarray]:
+        """Of each case, [x, y, z] uint8, with its lesion."""
+        ours = [self.parts[case.case] for case in self.cases]
+        return [np.where(part["label"] > 0, part["label"], part["head"]) for part in ours]
+
+    @property
+    def attributes(self) -> tuple[Mapping[str, str], ...]:
+        """Of each case, `ATTRIBUTES` only."""
+        return tuple({key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes} for case in self.cases)
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """The label map a synthetic case is made from, and whose it is."""
 
     map: np.ndarray
     """[x, y, z] uint8."""
     donors: tuple[str, ...]
-    """Pseudonyms: the head's patient, then those of the lesions where others."""
+    """Names: the head's patient, then those of the lesions where others."""
     spacing_mm: tuple[float, float, float] | None
     attributes: Mapping[str, str]
     """Of the head's patient; as wished where the painter is to show others."""

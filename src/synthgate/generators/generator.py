@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from synthgate import cards
 from synthgate.cards import Card
+from synthgate.cohort.identity import PUBLIC
 from synthgate.errors import ArtefactError, LineageError
 from synthgate.files import read_json
 from synthgate.generators.anatomies import Anatomies
@@ -69,7 +70,7 @@ def load(folder: Path, accelerator: str = "auto") -> Generator:
     """Load a trained generator; a learned painter paints on a GPU where there is one and `accelerator` is not cpu.
 
     Raises ArtefactError for a missing or broken file, and LineageError where an anatomy is of a patient whom the
-    generator's card does not list.
+    generator's card does not list, or of any where it declares a public source.
     """
     card, config = cards.read(folder), read_json(folder / CONFIG)
     try:
@@ -89,10 +90,10 @@ def load(folder: Path, accelerator: str = "auto") -> Generator:
             f"{folder}: {CONFIG} and {WEIGHTS} do not fit ({error}); rebuild with `dvc repro`"
         ) from error
     parts: list[Head | Lesion] = [*anatomies.heads, *anatomies.lesions]
+    public = card.facts.get("privacy", {}).get("public")
     for part in parts:
-        if part.patient not in card.patients:
-            raise LineageError(
-                f"{folder}: the anatomy {part.key} is of patient {part.patient}, whom the generator's card does not "
-                f"list; train it again with `dvc repro`"
-            )
+        if not (part.patient.startswith(PUBLIC) if public else part.patient in card.patients):
+            told = "who is of no public source, as its card says of all" if public else "whom its card does not list"
+            what = f"the anatomy {part.key} is of patient {part.patient}, {told}"
+            raise LineageError(f"{folder}: {what}; train it again with `dvc repro`")
     return generator

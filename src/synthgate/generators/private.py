@@ -13,7 +13,7 @@ import math
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,14 @@ class Plan:
     def facts(self, steps: int) -> dict[str, Any]:
         """What `facts["privacy"]` of a card says after `steps` steps."""
         spent = epsilon(self.noise_multiplier, self.rate, steps, self.privacy.delta)
-        return {
-            "epsilon": spent, "delta": self.privacy.delta, "unit": "patient", "adjacency": "one added or removed",
+        public, delta = self.privacy.public, self.privacy.delta
+        facts: dict[str, Any] = {
+            "epsilon": spent, "delta": delta, "unit": "patient", "adjacency": "one added or removed",
             "accountant": f"opacus {ACCOUNTANT}", "noise_multiplier": self.noise_multiplier,
-            "clip": self.privacy.clip, "rate": self.rate, "steps": steps, "claim": claim(spent, self.privacy.delta),
+            "clip": self.privacy.clip, "rate": self.rate, "steps": steps,
+            "claim": claim(spent, delta, public is not None),
         }  # fmt: skip
+        return facts | ({"public": asdict(public)} if public else {})
 
 
 def planned(privacy: Privacy, patients: Sequence[str], steps: int) -> Plan:
@@ -153,12 +156,19 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def claim(spent: float, delta: float) -> str:
-    """What is claimed, and what is not."""
+def claim(spent: float, delta: float, public: bool = False) -> str:
+    """What is claimed, and what is not; `public` where nothing but the weights was taken from patients."""
+    covered = (
+        "This covers the generator's weights only, not the anatomies, class means and attributes taken from patients."
+    )
+    if public:
+        covered = (
+            "Anatomies, class means and attributes come from a public source, so this covers its images too, however "
+            "many; not their cards, nor what the gate says of them."
+        )
     return (
         f"The generator's weights are differentially private with ε = {_upwards(spent)} at δ = {delta:g} for each "
-        f"patient, added or removed with all cases. This covers the generator's weights only, not the anatomies, class "
-        f"means and attributes taken from patients."
+        f"patient, added or removed with all cases. {covered}"
     )
 
 

@@ -12,6 +12,7 @@ from synthgate import cards
 from synthgate.cards import Card
 from synthgate.cohort.case import Volume
 from synthgate.cohort.folder import write_case, write_table
+from synthgate.cohort.identity import PUBLIC
 from synthgate.errors import LineageError
 from synthgate.files import read_json, replacing, write_json
 from synthgate.generators.anatomy import ATTRIBUTES, Anatomy
@@ -23,7 +24,7 @@ from synthgate.params import ALONE, Batch, Compute, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
-COLUMNS = ("case_id", "patient_id", "study", "generator", "seed", "intent", "donors", *ATTRIBUTES)
+COLUMNS = ("case_id", "patient_id", "study", "generator", "seed", "intent", "donors", "public", *ATTRIBUTES)
 SCALE = 1000
 """Prepared intensity 1 in a written image, which holds integers."""
 DARKEST = 300
@@ -68,7 +69,7 @@ def synthesize(
     ]
     rows = [read_json(piece / "row.json") for piece in pieces]
     shapes = [Shape(**read_json(piece / "shape.json")) for piece in pieces]
-    people = [row["donors"].split(";") for row in rows]
+    people = [row.get("public", row["donors"]).split(";") for row in rows]
     facts = {
         "cases": batch.cases,
         "heads": len({donors[0] for donors in people}),
@@ -113,13 +114,20 @@ def _maker(generator: Generator, batch: Batch, name: str, index: int) -> Callabl
         write_case(folder, case_id, volume_of(anatomy, image, generator.channels))
         row = {
             "case_id": case_id, "patient_id": f"synthetic-{case_id}", "generator": batch.generator,
-            "seed": str(batch.seed), "intent": batch.intent, "donors": ";".join(anatomy.donors), "study": batch.study,
+            "seed": str(batch.seed), "intent": batch.intent, "study": batch.study, **behind(anatomy),
         }  # fmt: skip
         write_json(folder / "row.json", row | dict(anatomy.attributes))
         shape = shape_of(anatomy.label, anatomy.map > 0, generator.anatomies.people.regions, anatomy.spacing_mm)
         write_json(folder / "shape.json", asdict(shape))
 
     return make
+
+
+def behind(anatomy: Anatomy) -> dict[str, str]:
+    """The columns that say whose an anatomy is: patients are its `donors`, people of a public source are not."""
+    patients = [name for name in anatomy.donors if not name.startswith(PUBLIC)]
+    public = [name.removeprefix(PUBLIC) for name in anatomy.donors if name.startswith(PUBLIC)]
+    return {"donors": ";".join(patients)} | ({"public": ";".join(public)} if public else {})
 
 
 def volume_of(anatomy: Anatomy, image: np.ndarray, channels: tuple[str, ...]) -> Volume:

@@ -1,7 +1,10 @@
-"""Training a generator: clusters over all its patients, each patient's anatomy and contrasts, and then its painter."""
+"""Training a generator: clusters over all its patients, each patient's anatomy and contrasts, and then its painter.
+
+A private one may have all of that but the painter's weights from a public source instead.
+"""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +18,13 @@ from synthgate.cards import Card
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing, write_json
-from synthgate.generators import clusters
-from synthgate.generators.anatomy import ATTRIBUTES, FEWEST, FIRST_CLUSTER, complete, covered, cut, depth, values_of
+from synthgate.generators import clusters, public
+from synthgate.generators.anatomy import FEWEST, FIRST_CLUSTER, Mapped, complete, covered, cut, depth, values_of
 from synthgate.generators.generator import CONFIG, FORMAT, WEIGHTS
 from synthgate.generators.learned import paintings
 from synthgate.generators.patients import admit
 from synthgate.learning import devices
-from synthgate.params import ALONE, Compute, Generator, Learned, Prepare, as_plain
+from synthgate.params import ALONE, Compute, Diffusion, Generator, Learned, Prepare, as_plain
 from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
@@ -51,45 +54,50 @@ def train(
 
     What is plotted of it goes to the folder `reports`: `curves` and `samples`, empty where nothing is learned.
     Each case's part is a piece of `scratch`, so a killed training continues. Raises LineageError for a case of another
-    patient or split, CohortError where no patient has a lesion or a head is too plain to cluster, and ParamsError where
-    the devices cannot share a batch equally. On a machine that only helps another one, nothing is written.
+    patient or split, CohortError where no patient has a lesion or a head is too plain to cluster, ParamsError where
+    the devices cannot share a batch equally, and what `public.prepared` does. On a machine that only helps another one,
+    nothing is written.
     """
     admit(cases, patients)
     if isinstance(row, Learned):
         devices.refuse_uneven(row.fitting.batch, compute)
     if not cases:
         raise CohortError(f"generator {name}: none of its {len(patients)} patients has a case in {store.folder}")
+    source = row.privacy.public if isinstance(row, Diffusion) and row.privacy else None
+    ours, home, people = store, scratch, cases
+    if source:
+        home = scratch.within("public")
+        ours = public.prepared(source, prepare, store, regions, home)
+        people = ours.cases
+        inputs, terms = inputs | {source.folder: source.digest}, tuple(dict.fromkeys((*terms, *public.terms(source))))
     samples = [
-        np.load(scratch.once(f"samples/{case.case}.npy", _sampler(store, case, row, number)))
-        for number, case in enumerate(cases)
+        np.load(home.once(f"samples/{case.case}.npy", _sampler(ours, case, row, number)))
+        for number, case in enumerate(people)
     ]
     centres = clusters.fit(np.concatenate(samples, 1).T, row.clusters, np.random.default_rng([row.seed, 1]))
-    parts = {
-        case.case: load_file(scratch.once(f"parts/{case.case}.safetensors", _enricher(store, case, row, centres)))
-        for case in tracked(cases, len(cases), f"train {name}", "cases")
-    }
-    if not any(part["label"].any() for part in parts.values()):
+    known = _mapped(name, row, ours, people, centres, home)
+    if not any(part["label"].any() for part in known.parts.values()):
         raise CohortError(
-            f"generator {name}: none of its {len(set(patients))} patients has a lesion, so there is none to place; "
-            f"choose other patients in its row of params.yaml"
+            f"generator {name}: none of its {len({case.patient for case in people})} patients has a lesion, so there "
+            f"is none to place; choose other patients, or another public source, in its row of params.yaml"
         )
-    weights, lesions, rim, covers = _anatomies(cases, parts)
-    classes, table = _contrasts(list(parts.values()), row.clusters)
+    weights, lesions, rim, covers = _anatomies(known)
+    classes, table = _contrasts(list(known.parts.values()), row.clusters)
     config = {
         "format": FORMAT, "kind": row.kind, "params": as_plain(row), "channels": list(store.channels),
         "percentiles": list(prepare.percentiles), "regions": {key: list(value) for key, value in regions.items()},
         "patients": list(patients), "classes": classes, "rim": rim, "covers": covers,
         "lesions": lesions,
         "heads": [
-            {"key": case.case, "patient": case.patient, "spacing_mm": case.geometry.spacing_mm,
-             "attributes": {key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes}}
-            for case in cases
+            {"key": case.case, "patient": case.patient, "spacing_mm": case.geometry.spacing_mm, "attributes": told}
+            for case, told in zip(people, known.attributes, strict=True)
         ],
     }  # fmt: skip
-    facts: dict[str, Any] = {"clusters": row.clusters, "heads": len(cases), "lesions": len(lesions)}
+    facts: dict[str, Any] = {"clusters": row.clusters, "heads": len(people), "lesions": len(lesions)}
     painted = None
     if isinstance(row, Learned):
-        painted = paintings.train(row, store, cases, parts, classes, scratch, name, compute)
+        shown = _mapped(name, row, store, cases, centres, scratch) if source else known
+        painted = paintings.train(row, known, shown, classes, scratch, name, compute)
         if painted is None:
             return
         table |= painted.tables
@@ -106,6 +114,16 @@ def train(
             beside,
             Card("train_generator", name, row.study, tuple(patients), as_plain(row), inputs, terms, facts),
         )
+
+
+def _mapped(
+    name: str, row: Generator, store: Store, cases: Sequence[StoredCase], centres: np.ndarray, scratch: Scratch
+) -> Mapped:
+    parts = {
+        case.case: load_file(scratch.once(f"parts/{case.case}.safetensors", _enricher(store, case, row, centres)))
+        for case in tracked(cases, len(cases), f"train {name}", "cases")
+    }
+    return Mapped(store, cases, parts)
 
 
 def head_of(image: np.ndarray) -> np.ndarray:
@@ -164,7 +182,7 @@ def _measured(image: np.ndarray, label: np.ndarray, codes: np.ndarray, count: in
     return {"mean": mean, "sd": sd, "voxels": voxels}
 
 
-def _contrasts(parts: Sequence[dict[str, np.ndarray]], count: int) -> tuple[list[int], dict[str, np.ndarray]]:
+def _contrasts(parts: Sequence[Mapping[str, np.ndarray]], count: int) -> tuple[list[int], dict[str, np.ndarray]]:
     """The classes that occur, and their statistics over cases, as `contrast.Statistics` wants them."""
     mean, sd, voxels = (np.stack([part[key] for part in parts]) for key in ("mean", "sd", "voxels"))
     weight = (voxels >= FEWEST)[..., None].astype(np.float32)
@@ -184,7 +202,7 @@ def _contrasts(parts: Sequence[dict[str, np.ndarray]], count: int) -> tuple[list
 
 
 def _anatomies(
-    cases: Sequence[StoredCase], parts: dict[str, dict[str, np.ndarray]]
+    known: Mapped,
 ) -> tuple[dict[str, np.ndarray], list[dict[str, object]], float, dict[str, float]]:
     """Tensors of heads and lesions, the lesions' places, how deep under the surface lesions begin, and what they cover.
 
@@ -194,8 +212,8 @@ def _anatomies(
     places: list[dict[str, object]] = []
     depths: list[np.ndarray] = []
     covers: dict[str, float] = {}
-    for case in cases:
-        head, label = parts[case.case]["head"], parts[case.case]["label"]
+    for case in known.cases:
+        head, label = known.parts[case.case]["head"], known.parts[case.case]["label"]
         weights[f"head.{case.case}"] = head
         if lesion := cut(label, head > 0, case.case, case.patient):
             weights[f"lesion.{case.case}"] = lesion.label

@@ -28,6 +28,7 @@ from synthgate.params.making import (
     Learned,
     Patients,
     Privacy,
+    Public,
     Randomised,
 )
 from synthgate.params.steer import Steer, group_of
@@ -70,6 +71,7 @@ __all__ = [
     "Prepare",
     "Privacy",
     "Probe",
+    "Public",
     "Randomised",
     "Release",
     "Segmenter",

@@ -90,6 +90,16 @@ class Learned(Source):
 
 
 @dataclass(frozen=True, config=strict)
+class Public:
+    """People who agreed that all of them is shown, or whom nobody is behind; not the study's patients."""
+
+    folder: str
+    """A cohort folder with the study's channels and labels, relative to the repository's root and outside `data/`."""
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of that folder (`synthgate.files.digest`): another content is refused."""
+
+
+@dataclass(frozen=True, config=strict)
 class Privacy:
     """Differentially private training, whose unit is the patient (docs/private.md)."""
 
@@ -101,6 +111,8 @@ class Privacy:
     """Largest L2 norm of one patient's gradient in a step."""
     patients: Count
     """Patients expected in a step: each is drawn with probability `patients` / number of patients."""
+    public: Public | None = None
+    """Where given, all but the weights comes from these people, and ε holds for the images too."""
 
 
 @dataclass(frozen=True, config=strict, kw_only=True)

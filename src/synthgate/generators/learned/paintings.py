@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from synthgate.cohort.store import Store, StoredCase
+from synthgate.cohort.store import StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing
-from synthgate.generators.anatomy import ATTRIBUTES
+from synthgate.generators.anatomy import Mapped
 from synthgate.generators.learned import coding, latent, noise, teaching
 from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, means_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
@@ -45,39 +45,37 @@ class Painted:
 
 def train(
     row: Learned,
-    store: Store,
-    cases: Sequence[StoredCase],
-    parts: Mapping[str, Mapping[str, np.ndarray]],
+    known: Mapped,
+    shown: Mapped,
     classes: Sequence[int],
     scratch: Scratch,
     name: str,
     compute: Compute,
 ) -> Painted | None:
-    """Train the painter of `row`; `parts` holds head, label and measured means of each case, `classes` all map values.
+    """Train the painter of `row` on the cases `shown`; `classes` are all map values.
 
+    All that is kept beside the weights is of the cases `known`: the same, or in private training those of a public
+    source. What a patient's slices are told depends on that patient and on these alone.
     None on a machine that only helps another one (`devices.node`).
     Raises CohortError where there are fewer than two patients: one is needed that the weights do not learn from.
     """
-    ours = [parts[case.case] for case in cases]
-    maps = [np.where(part["label"] > 0, part["label"], part["head"]) for part in ours]
-    styled = classes_of(classes)
-    means = np.stack([means_of(store.image(case), codes, styled) for case, codes in zip(cases, maps, strict=True)])
-    people = tuple({key: case.attributes[key] for key in ATTRIBUTES if key in case.attributes} for case in cases)
-    styles = Styles(styled, means, people)
-    conditions = Conditions.of(classes, row.attributes, people)
+    store, cases, maps = shown.store, shown.cases, shown.maps
+    styles = Styles(classes_of(classes), _means(known, classes), known.attributes)
+    means = styles.means if shown is known else _means(shown, classes)
+    conditions = Conditions.of(classes, row.attributes, known.attributes)
     private = row.privacy if isinstance(row, Diffusion) else None
     inner = set() if private else set_apart(row, cases)
 
     def slices(within: bool) -> Slices:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
         tables = [styles.table(means[number]) for number in chosen]
-        shown = [maps[number] for number in chosen]
-        return Slices(store, [cases[number] for number in chosen], shown, tables, conditions, row.seed)
+        told = [maps[number] for number in chosen]
+        return Slices(store, [cases[number] for number in chosen], told, tables, conditions, row.seed)
 
     learned, unseen = slices(False), slices(True)
     spread, alike = (USUAL_SPREAD, np.array(USUAL_ALIKE)) if private else _measured(learned)
-    tables = {"style.means": means, "spread": np.array([spread]), "alike": np.asarray(alike)}
-    facts: dict[str, Any] = {"slices": len(learned.index()), "inner_patients": len(inner)}
+    tables = {"style.means": styles.means, "spread": np.array([spread]), "alike": np.asarray(alike)}
+    facts: dict[str, Any] = {"inner_patients": len(inner)} | ({} if private else {"slices": len(learned.index())})
     home, what, judged, coded = scratch.within("painter"), f"train {name}", row.fitting.judged, None
     if private and isinstance(row, Diffusion):
         taught: teaching.Taught | None = teach_privately(learned, row, private, spread, home, what, compute)
@@ -100,6 +98,12 @@ def train(
     if coded is not None:
         files[latent.NAME], curves["autoencoder"] = coded.weights, coded.curve
     return Painted(tables, files, facts | taught.facts, curves, taught.history, taught.samples)
+
+
+def _means(mapped: Mapped, classes: Sequence[int]) -> np.ndarray:
+    """[case, class, channel]: the style of each case."""
+    pairs = zip(mapped.cases, mapped.maps, strict=True)
+    return np.stack([means_of(mapped.store.image(case), codes, classes_of(classes)) for case, codes in pairs])
 
 
 def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
