@@ -159,7 +159,8 @@ def _quiet() -> Iterator[None]:
 def claim(spent: float, delta: float, public: bool = False) -> str:
     """What is claimed, and what is not; `public` where nothing but the weights was taken from patients."""
     covered = (
-        "This covers the generator's weights only, not the anatomies, class means and attributes taken from patients."
+        "This covers the generator's weights only, not the anatomies, class means and attributes taken from patients; "
+        "what is pooled over patients to train the weights (clusters, usual class means) is taken as given."
     )
     if public:
         covered = (
