@@ -50,6 +50,16 @@ class Lesion:
 
 
 @dataclass(frozen=True)
+class Real:
+    """The training patient's own image that an anatomy's lesion is painted into."""
+
+    key: str
+    """Of the head."""
+    lesion: np.ndarray
+    """[x, y, z] bool: the patient's own lesion, to be painted over."""
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """The label map a synthetic case is made from, and whose it is."""
 
@@ -60,6 +70,8 @@ class Anatomy:
     spacing_mm: tuple[float, float, float] | None
     attributes: Mapping[str, str]
     """Of the head's patient; as wished where the painter is to show others."""
+    real: Real | None = None
+    """Where only lesions are painted."""
 
     @property
     def label(self) -> np.ndarray:

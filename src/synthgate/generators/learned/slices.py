@@ -11,6 +11,7 @@ from torch import Tensor
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.generators.anatomy import FIRST_CLUSTER
 from synthgate.generators.learned.conditions import Conditions
+from synthgate.generators.learned.inpainting import Gaps
 
 UNTOLD = 0.1
 """Share of items whose attributes are not told, so that guidance has something to compare with."""
@@ -54,6 +55,8 @@ class Slices:
     """Style of each case, [256, channel]."""
     conditions: Conditions
     seed: int
+    gaps: Gaps | None = None
+    """Where given, only these are painted."""
 
     @property
     def noise(self) -> tuple[int, ...]:
@@ -73,14 +76,20 @@ class Slices:
     def take(
         self, rows: np.ndarray, mirrored: np.ndarray | None = None, seeds: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y], classes [slice]; `ragged` by `seeds`."""
+        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y], classes [slice]; `ragged` by `seeds`.
+
+        With `gaps`, maps are true, as those of real heads are, and `seeds` draw the gaps; without, always the same.
+        """
         residuals, planes, groups = [], [], []
         for item, (number, plane) in enumerate(rows):
             codes = self.maps[number][:, :, plane]
-            if seeds is not None:
-                codes = ragged(codes, np.random.default_rng(seeds[item]))
+            rng = np.random.default_rng([number, plane] if seeds is None else seeds[item])
+            if seeds is not None and self.gaps is None:
+                codes = ragged(codes, rng)
             told = self.conditions.planes(codes[None], self.tables[number])[0]
             image = np.asarray(self.store.planes(self.cases[number])[0][plane], np.float32)
+            if self.gaps is not None:
+                told = self.conditions.within(told[None], image[None], self.gaps.region(codes, rng)[None])[0]
             residuals.append((image - told[: len(image)]) * told[-1])
             planes.append(told)
             groups.append(self.conditions.group(self.cases[number].attributes))
