@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from synthgate.errors import CohortError
-from synthgate.generators.anatomy import FIRST_CLUSTER, Anatomy, Head, Lesion, covered, depth
+from synthgate.generators.anatomy import FIRST_CLUSTER, Anatomy, Head, Lesion, Real, covered, depth
 from synthgate.generators.donors import GROWTH, Donors
 from synthgate.generators.placement import deform, place, put_back
 from synthgate.generators.shape import largest, resized, shape_of, voxel_ml
@@ -37,6 +37,8 @@ class Anatomies:
     covers: Mapping[int, float]
     """Cluster → largest share of a training patient's lesion that lies on it, by what the head would hold there."""
     people: Donors
+    real: bool = False
+    """Lesions are painted into the heads' own images: heads keep their shape."""
 
     @classmethod
     def built(cls, config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> "Anatomies":
@@ -53,12 +55,13 @@ class Anatomies:
         if not lesions:
             raise CohortError("the generator holds no lesion to place; choose training patients who have one")
         regions = {name: tuple(values) for name, values in config["regions"].items()}
+        real = config["params"].get("paints") == "lesion"
         return cls(config["rim"], {int(key): share for key, share in config["covers"].items()}, Donors(
             config["params"]["recombine"],
             # JSON has forgotten the order; regions are nested
             dict(sorted(regions.items(), key=lambda item: -len(item[1]))),
-            frozenset(config["params"].get("attributes", ())), heads, lesions,
-        ))  # fmt: skip
+            frozenset() if real else frozenset(config["params"].get("attributes", ())), heads, lesions,
+        ), real)  # fmt: skip
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -92,16 +95,25 @@ class Anatomies:
                 codes, shares = made
                 donors = dict.fromkeys((head.patient, *(lesion.patient for lesion in lesions)))
                 shown = dict(head.attributes) | self.people.shown(index, seed, steer, wish)
-                return Anatomy(codes, tuple(donors), head.spacing_mm, shown, shares)
+                real = self._real(head) if self.real else None
+                return Anatomy(codes, tuple(donors), head.spacing_mm, shown, shares, real)
         raise CohortError(
             f"no lesion fits into the head of patient {head.patient} in {TRIES} tries, wished for: {wish}; look at the "
             f"lesions of the training patients, wish for less, or use recombine: false"
         )
 
+    def _real(self, head: Head) -> Real:
+        """The head's own image, with its lesion where it has one."""
+        own = [put_back(lesion, head) > 0 for lesion in self.lesions if lesion.key == head.key]
+        return Real(head.key, own[0] if own else np.zeros(head.map.shape, bool))
+
     def _made(
         self, head: Head, brain: np.ndarray, lesions: Sequence[Lesion], wish: Wish, key: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """One try: the deformed map with the lesions in it, and its shares; None where they cannot lie there."""
+    ) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """One try: the map with the lesions in it and its shares; None where they cannot lie there.
+
+        Unless it is `real`, the head is deformed.
+        """
         whole, *_ = self.people.regions
         target = wish.volume_ml.get(whole)
         growth = [1.0] * len(lesions)
@@ -112,7 +124,9 @@ class Anatomies:
             label = self._placed(head, brain, lesions, wish, growth, rng)
             if label is None:
                 return None
-            codes, shares = deform(head.map, label, head.spacing_mm, rng)
+            codes, shares = np.where(label > 0, label, head.map), None
+            if not self.real:
+                codes, shares = deform(head.map, label, head.spacing_mm, rng)
             size = float((_label(codes) > 0).sum()) * voxel_ml(head.spacing_mm)
             if not target or not size or abs(target / size - 1) < CLOSE:
                 break

@@ -73,6 +73,16 @@ class Mapped:
 
 
 @dataclass(frozen=True)
+class Real:
+    """The training patient's own image that an anatomy's lesion is painted into."""
+
+    key: str
+    """Of the head."""
+    lesion: np.ndarray
+    """[x, y, z] bool: the patient's own lesion, to be painted over."""
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """The label map a synthetic case is made from, and whose it is."""
 
@@ -85,6 +95,8 @@ class Anatomy:
     """Of the head's patient; as wished where the painter is to show others."""
     shares: np.ndarray | None = None
     """[cluster, x, y, z] float16: of every voxel of the head, what share each cluster has; None: all or nothing."""
+    real: Real | None = None
+    """Where only lesions are painted."""
 
     @property
     def label(self) -> np.ndarray:

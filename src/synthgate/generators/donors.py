@@ -29,7 +29,8 @@ class Donors:
     regions: Regions
     """The outermost first."""
     painted: frozenset[str]
-    """Attributes that the painter shows whatever the head: a wish for them does not choose heads."""
+    """Attributes that the painter shows whatever the head: a wish for them does not choose heads. None where it paints
+    lesions into real heads."""
     heads: tuple[Head, ...]
     lesions: tuple[Lesion, ...]
 

@@ -1,7 +1,7 @@
 """A trained generator: anatomies, and a painter that makes images of them. One interface for all kinds.
 
 Its files are `config.json`, `weights.safetensors` (anatomies and tables) and, where the painter is learned, the
-network's.
+network's; where it paints lesions, the real images of its heads too.
 """
 
 from collections.abc import Mapping, Sequence

@@ -79,8 +79,7 @@ def synthesize(
         "delivered": delivered(batch.steer, shapes, rows),
         "steer": behind,
     }
-    if "privacy" in generator.card.facts:
-        facts["privacy"] = generator.card.facts["privacy"]
+    facts |= {key: generator.card.facts[key] for key in ("paints", "privacy") if key in generator.card.facts}
     with replacing(out) as beside:
         beside.mkdir()
         for piece, row in zip(pieces, rows, strict=True):

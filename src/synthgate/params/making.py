@@ -78,6 +78,9 @@ class Learned(Source):
     patch: Annotated[int, Field(ge=1)]
     """Side of the in-plane squares of pixels that become channels of one; 1: none do."""
     fitting: Fitting
+    paints: Literal["head", "lesion"] = "head"
+    """head: whole images; lesion: lesion and rim are painted into the real image of the training patient whose head it
+    is, and the generator's folder and its batches hold real pixels (docs/generators.md)."""
 
     def __post_init__(self) -> None:
         if len(self.features) < 3 or any(width < 8 or width % 8 for width in self.features):
@@ -163,8 +166,14 @@ class Diffusion(Learned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.paints == "lesion" and self.privacy is not None:
+            raise ValueError("paints: lesion and privacy exclude each other: real images of patients are kept")
         if self.latent is None:
             return
+        if self.paints == "lesion":
+            raise ValueError(
+                "paints: lesion and latent exclude each other: an autoencoder would not keep the rest of the image"
+            )
         if self.privacy is not None:
             raise ValueError("latent and privacy exclude each other: the autoencoder's training is not private")
         if any(side % unit for side, unit in zip(self.latent.size, self.multiples, strict=True)):

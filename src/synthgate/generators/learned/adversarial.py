@@ -45,8 +45,8 @@ def draw(network: nn.Module, noise: Tensor, condition: Tensor, group: Tensor) ->
 def judged(critic: nn.Module, residual: Tensor, batch: Drawn, spread: float) -> list[Tensor]:
     """The critic's features of augmented images, logits last."""
     channels = residual.shape[1]
-    head, mean = batch.condition[:, -1:], batch.condition[:, :channels]
-    seen: list[Tensor] = critic(augmented(mean + residual * spread * head, batch.condition, batch.uniform))
+    where, mean = batch.condition[:, -1:], batch.condition[:, :channels]
+    seen: list[Tensor] = critic(augmented(mean + residual * spread * where, batch.condition, batch.uniform))
     return seen
 
 

@@ -3,6 +3,8 @@
 The mean image paints every class of the label map (lesion labels, intensity clusters) with the mean intensity it has in
 a patient: the patient's *style*. Painters learn what is left, the residual, so a style holds for a whole volume. The
 outermost pixels of a lesion are classes of their own: it fades into what is around it.
+
+A condition's first planes are what is painted on, its last one is where.
 """
 
 from collections.abc import Mapping, Sequence
@@ -114,16 +116,24 @@ class Conditions:
     groups: tuple[tuple[str, ...], ...]
     """Combinations of attribute values in training; class 0 stands for none of them, class i for group i - 1."""
     attributes: tuple[str, ...]
+    region: bool = False
+    """Only a region of the head is painted, and told in one more plane (`within`)."""
 
     @classmethod
-    def of(cls, classes: Sequence[int], attributes: Sequence[str], people: Sequence[Mapping[str, str]]) -> "Conditions":
+    def of(
+        cls,
+        classes: Sequence[int],
+        attributes: Sequence[str],
+        people: Sequence[Mapping[str, str]],
+        region: bool = False,
+    ) -> "Conditions":
         """From the map's classes and the attributes of the training cases."""
         groups = sorted({tuple(one.get(name, "") for name in attributes) for one in people}) if attributes else []
-        return cls(tuple(v for v in classes if v < FIRST_CLUSTER), tuple(groups), tuple(attributes))
+        return cls(tuple(v for v in classes if v < FIRST_CLUSTER), tuple(groups), tuple(attributes), region)
 
     def channels(self, images: int) -> int:
         """Planes of a condition, for images of so many channels."""
-        return images + len(self.labels) + 1
+        return images + len(self.labels) + 1 + self.region
 
     def group(self, person: Mapping[str, str]) -> int:
         """The class of these attributes; 0 where the training had nobody like that."""
@@ -143,6 +153,15 @@ class Conditions:
         means = np.moveaxis(_painted(codes, table, shares), -1, 0)
         mean = [ndimage.gaussian_filter(part, flat) / weight * head for part in means]
         return np.stack([*mean, *lesion, head], axis=1).astype(np.float32)
+
+    def within(self, planes: np.ndarray, image: np.ndarray, region: np.ndarray) -> np.ndarray:
+        """Planes [item, plane, *space] for painting only a region of an image's head, [item, channel, *space].
+
+        Outside the region [item, *space] bool the image itself stands for the mean image.
+        """
+        count, inside = image.shape[1], region[:, None]
+        canvas = np.where(inside, planes[:, :count], image)
+        return np.concatenate([canvas, planes[:, count:], inside], axis=1, dtype=np.float32)
 
 
 def _painted(codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None) -> np.ndarray:

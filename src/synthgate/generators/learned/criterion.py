@@ -57,11 +57,11 @@ def _cells(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def distances(painted: np.ndarray, real: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """[slice] 1 − correlation within the head of residuals [slice, channel, x, y]; `heads` [slice, x, y] bool."""
+def distances(painted: np.ndarray, real: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """[slice] 1 − correlation of residuals [slice, channel, x, y], `where` [slice, x, y] bool they were painted."""
     out = []
-    for ours, theirs, head in zip(painted, real, heads, strict=True):
-        a, b = ours[:, head], theirs[:, head]
+    for ours, theirs, here in zip(painted, real, where, strict=True):
+        a, b = ours[:, here], theirs[:, here]
         a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
         out.append(1 - float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-9)))
     return np.array(out)
@@ -75,12 +75,13 @@ class Shown:
     """Residuals [slice, channel, x, y]."""
     real: np.ndarray
     condition: np.ndarray
+    """Its last plane is where was painted."""
     patient: np.ndarray
 
     def images(self, residuals: np.ndarray) -> np.ndarray:
-        """Residuals on their mean images."""
+        """Residuals on what they were painted on."""
         channels = residuals.shape[1]
-        return (self.condition[:, :channels] + residuals) * self.condition[:, -1:]
+        return self.condition[:, :channels] + residuals * self.condition[:, -1:]
 
     def apart(self) -> float:
         """Median distance of painted to real residuals."""

@@ -30,9 +30,9 @@ Noise = Callable[[], Tensor]
 
 
 def masked(error: Tensor, condition: Tensor) -> Tensor:
-    """Mean over items [item, channel, *space] of each one's mean, weighted by the condition's last plane: its head."""
-    head, all_but_item = condition[:, -1:], tuple(range(1, error.ndim))
-    inside = (error * head).sum(all_but_item) / (head.sum(all_but_item).clamp_min(1) * error.shape[1])
+    """Mean over items [item, channel, *space] of each one's mean where it paints: in the condition's last plane."""
+    where, all_but_item = condition[:, -1:], tuple(range(1, error.ndim))
+    inside = (error * where).sum(all_but_item) / (where.sum(all_but_item).clamp_min(1) * error.shape[1])
     return inside.mean()
 
 
@@ -49,7 +49,7 @@ def _schedule(params: Diffusion) -> RFlowScheduler | DDPMScheduler | DDIMSchedul
 
 
 def loss(network: nn.Module, batch: Drawn, params: Diffusion) -> Tensor:
-    """The training loss of a batch: squared error within the head, of velocity (rectified) or of the image."""
+    """The training loss of a batch: squared error where it paints, of velocity (rectified) or of the image."""
     schedule, chance = _schedule(params), batch.uniform[:, 0]
     if params.flow == "rectified":
         # more often in the middle, where it is hardest (Esser et al. 2024, 2403.03206: logit-normal)

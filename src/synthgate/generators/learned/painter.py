@@ -14,6 +14,7 @@ from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import Anatomy
 from synthgate.generators.learned import adversarial, diffusion, networks, noise
 from synthgate.generators.learned.conditions import Conditions, Styles, classes_of
+from synthgate.generators.learned.inpainting import Originals, weights_of
 from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
 from synthgate.params import Diffusion, Learned
@@ -28,7 +29,8 @@ def build(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
     if isinstance(params, Diffusion) and params.latent is not None:
         width = params.latent.channels
         return networks.Folded(width + told, width, params.features, 1, classes, dims=3)
-    return networks.Folded(channels + told, channels, params.features, params.patch, classes)
+    network = networks.Folded(channels + told, channels, params.features, params.patch, classes)
+    return networks.Within(network) if conditions.region else network
 
 
 @torch.inference_mode()
@@ -74,13 +76,15 @@ class Slicewise:
 
 @dataclass(frozen=True)
 class Painter:
-    """Paints whole heads: their mean image, and what a brush adds to it."""
+    """Paints heads: their mean image, and what a brush adds to it; or lesions in the same way, into real heads."""
 
     brush: Brush
     conditions: Conditions
     styles: Styles
     spread: float
     """Standard deviation of the residuals learned from."""
+    originals: Originals | None = None
+    """The real heads; None where all is painted."""
 
     @classmethod
     def built(
@@ -98,7 +102,8 @@ class Painter:
         styles = Styles(
             classes_of(config["classes"]), tables["style.means"], tuple(one["attributes"] for one in config["heads"])
         )
-        conditions = Conditions.of(config["classes"], params.attributes, styles.attributes)
+        inpaints = params.paints == "lesion"
+        conditions = Conditions.of(config["classes"], params.attributes, styles.attributes, inpaints)
         channels = len(config["channels"])
         network = weights.load(build(params, channels, conditions), folder)
         if accelerator != "cpu" and torch.cuda.is_available():
@@ -106,21 +111,44 @@ class Painter:
         brush: Brush = Slicewise(network, params, channels, tables["alike"])
         if isinstance(params, Diffusion) and params.latent is not None:
             brush = Whole(network, Space.built(tables, params, channels, folder), params)
-        return cls(brush, conditions, styles, float(tables["spread"][0]))
+        originals = Originals.found(folder, [one["key"] for one in config["heads"]]) if inpaints else None
+        return cls(brush, conditions, styles, float(tables["spread"][0]), originals)
 
     def sample(
         self, anatomies: Sequence[Anatomy], attributes: Sequence[Mapping[str, str]], rng: np.random.Generator
     ) -> list[np.ndarray]:
         """An image [channel, x, y, z] float32 of each anatomy, in the prepared store's convention."""
-        return [self._one(anatomy, shown, rng) for anatomy, shown in zip(anatomies, attributes, strict=True)]
+        one = self._head if self.originals is None else functools.partial(self._lesion, self.originals)
+        return [
+            np.ascontiguousarray(one(anatomy, shown, rng).transpose(1, 2, 3, 0))
+            for anatomy, shown in zip(anatomies, attributes, strict=True)
+        ]
 
-    def _one(self, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
+    def _head(self, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
+        """A whole image, [slice, channel, x, y]."""
         table = self.styles.draw({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
         shares = None if anatomy.shares is None else np.moveaxis(anatomy.shares, 3, 1)
-        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), table, shares)
+        return self._painted(self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), table, shares), shown, rng)
+
+    def _lesion(
+        self, originals: Originals, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator
+    ) -> np.ndarray:
+        """The head's own image [slice, channel, x, y], painted in its own style around its lesion and the anatomy's."""
+        assert anatomy.real is not None
+        codes, key = np.moveaxis(anatomy.map, 2, 0), anatomy.real.key
+        image = originals.image(key)
+        weight = weights_of(np.moveaxis((anatomy.label > 0) | anatomy.real.lesion, 2, 0)) * (codes > 0)
+        first, last = np.flatnonzero(weight.any(axis=(1, 2)))[[0, -1]]
+        some = slice(first, last + 1)  # no need to paint the others
+        planes = self.conditions.planes(codes[some], self.styles.table(self.styles.means[originals.keys.index(key)]))
+        painted = self._painted(self.conditions.within(planes, image[some], weight[some] > 0), shown, rng)
+        image[some] += weight[some, None] * (painted - image[some])
+        return image
+
+    def _painted(self, condition: np.ndarray, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         residual = self.brush(condition, self.conditions.group(shown), rng) * self.spread
-        image = (condition[:, : table.shape[1]] + residual) * condition[:, -1:]
-        return np.ascontiguousarray(np.clip(image, 0, BRIGHTEST).transpose(1, 2, 3, 0))
+        image = condition[:, : residual.shape[1]] + residual * condition[:, -1:]
+        return np.clip(image, 0, BRIGHTEST)
 
 
 def _part(

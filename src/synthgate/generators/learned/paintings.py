@@ -1,5 +1,6 @@
 """From a generator's training cases to its learned painter: the tables it needs, its network, and facts about it."""
 
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from synthgate.generators.anatomy import Mapped
 from synthgate.generators.learned import coding, latent, noise, teaching
 from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, means_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
+from synthgate.generators.learned.inpainting import Gaps, write_originals
 from synthgate.generators.learned.privately import teach_privately
 from synthgate.generators.learned.slices import Batches, Slices
 from synthgate.learning import loop, weights
@@ -34,7 +36,7 @@ class Painted:
 
     tables: dict[str, np.ndarray]
     weights: Mapping[str, Path]
-    """File name → the file with a network's weights, in scratch."""
+    """File name → the file with a network's weights or a real head's image, in scratch."""
     facts: dict[str, Any]
     curves: Mapping[str, loop.Curve]
     """Loss of each network; `loss` is the painter's."""
@@ -62,7 +64,8 @@ def train(
     store, cases, maps = shown.store, shown.cases, shown.maps
     styles = Styles(classes_of(classes), _means(known, classes), known.attributes)
     means = styles.means if shown is known else _means(shown, classes)
-    conditions = Conditions.of(classes, row.attributes, known.attributes)
+    inpaints = row.paints == "lesion"
+    conditions = Conditions.of(classes, row.attributes, known.attributes, inpaints)
     private = row.privacy if isinstance(row, Diffusion) else None
     inner = set() if private else set_apart(row, cases)
 
@@ -76,6 +79,11 @@ def train(
     spread, alike = (USUAL_SPREAD, np.array(USUAL_ALIKE)) if private else _measured(learned)
     tables = {"style.means": styles.means, "spread": np.array([spread]), "alike": np.asarray(alike)}
     facts: dict[str, Any] = {"inner_patients": len(inner)} | ({} if private else {"slices": len(learned.index())})
+    images: dict[str, Path] = {}
+    if inpaints:
+        gaps = Gaps.of(learned.maps)
+        learned, unseen = (dataclasses.replace(part, gaps=gaps) for part in (learned, unseen))
+        images, facts["paints"] = write_originals(store, cases, scratch), row.paints
     home, what, judged, coded = scratch.within("painter"), f"train {name}", row.fitting.judged, None
     if private and isinstance(row, Diffusion):
         taught: teaching.Taught | None = teach_privately(learned, row, private, spread, home, what, compute)
@@ -94,7 +102,7 @@ def train(
         taught = teaching.teach(batches, exams, len(store.channels), conditions, row, home, what, compute)
     if taught is None:
         return None
-    files, curves = {weights.NAME: taught.weights / weights.NAME}, {"loss": taught.curve}
+    files, curves = images | {weights.NAME: taught.weights / weights.NAME}, {"loss": taught.curve}
     if coded is not None:
         files[latent.NAME], curves["autoencoder"] = coded.weights, coded.curve
     return Painted(tables, files, facts | taught.facts, curves, taught.history, taught.samples)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.generators.learned.conditions import Conditions
+from synthgate.generators.learned.inpainting import Gaps
 
 UNTOLD = 0.1
 """Share of items whose attributes are not told, so that guidance has something to compare with."""
@@ -51,6 +52,8 @@ class Slices:
     """Style of each case, [256, channel]."""
     conditions: Conditions
     seed: int
+    gaps: Gaps | None = None
+    """Where given, only these are painted."""
 
     @property
     def noise(self) -> tuple[int, ...]:
@@ -70,11 +73,18 @@ class Slices:
     def take(
         self, rows: np.ndarray, mirrored: np.ndarray | None = None, seeds: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y] and classes [slice]; no use for `seeds`."""
+        """Residuals [slice, channel, x, y], conditions [slice, plane, x, y] and classes [slice].
+
+        With `gaps`, `seeds` draw them; without seeds they are always the same.
+        """
         residuals, planes, groups = [], [], []
-        for number, plane in rows:
-            told = self.conditions.planes(self.maps[number][None, :, :, plane], self.tables[number])[0]
+        for item, (number, plane) in enumerate(rows):
+            codes = self.maps[number][:, :, plane]
+            told = self.conditions.planes(codes[None], self.tables[number])[0]
             image = np.asarray(self.store.planes(self.cases[number])[0][plane], np.float32)
+            if self.gaps is not None:
+                rng = np.random.default_rng([number, plane] if seeds is None else seeds[item])
+                told = self.conditions.within(told[None], image[None], self.gaps.region(codes, rng)[None])[0]
             residuals.append((image - told[: len(image)]) * told[-1])
             planes.append(told)
             groups.append(self.conditions.group(self.cases[number].attributes))

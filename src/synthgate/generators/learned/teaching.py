@@ -164,7 +164,10 @@ class Chooser(Callback):
     def _draw(self, step: int, shown: Shown) -> None:
         """A grid of what was painted for unseen maps: a row for each slice, a column for each channel."""
         rows = np.linspace(0, len(shown.painted) - 1, GRID).round().astype(int)
-        images = np.clip(shown.images(shown.painted)[rows], 0, 1).transpose(0, 3, 1, 2)[:, ::-1]
+        # what is around a painted region is a real patient's, and not for a report
+        images = np.clip((shown.images(shown.painted) * shown.condition[:, -1:])[rows], 0, 1).transpose(0, 3, 1, 2)[
+            :, ::-1
+        ]
         wide = images.reshape(-1, images.shape[2] * images.shape[3])
         self.samples.mkdir(parents=True, exist_ok=True)
         with replacing(self.samples / f"step-{step:06d}.png") as beside:
