@@ -74,8 +74,13 @@ def main(settings: Settings) -> int:
     text = markdown(found, guard, settings)
     write_text(settings.out / "memorise.md", text)
     print(text)
-    prevented = all(found[name]["stopped"] or found[name]["betrays"] for name in ("guarded", "unguarded"))
-    return 0 if prevented and not (found["default"]["stopped"] or found["default"]["betrays"]) else 1
+    return 0 if shown_by(found) else 1
+
+
+def shown_by(found: Mapping[str, Any]) -> bool:
+    """Whether each over-trained one was stopped or refused for privacy, and the default one neither."""
+    caught = {name: one["stopped"] or one["betrays"] for name, one in found.items()}
+    return not caught.pop("default") and all(caught.values())
 
 
 def default(name: str, batch: str, study: str, guard: float) -> dict[str, Any]:
