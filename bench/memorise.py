@@ -4,8 +4,8 @@ The row of a learned generator is trained on a few patients for many more steps 
 guard as the row has it, and without one, when only the last weights are kept. Both paint batches of these patients' own
 maps, mildly deformed; the gate judges them as `realistic`. Beside them stands the row as it was trained by `dvc repro`,
 which must have run. Nothing is written but OUT: memorise.json, memorise.md, memorise.svg and .scratch, from which a
-killed run continues. Exits with 1 where the over-trained one is neither stopped nor refused for privacy, or the default
-one is.
+killed run continues. Exits with 1 where the guard does not stop it, the gate does not refuse the unguarded one for
+privacy, or either minds the default.
 
 Usage: python -m bench.memorise [--generator diffusion] [--steps 1500] [--cases 16] [--out reports/bench]
 """
@@ -31,7 +31,7 @@ from synthgate.gate.verdict import Verdict
 from synthgate.generators import training
 from synthgate.generators.patients import chosen
 from synthgate.generators.sampling import synthesize
-from synthgate.params import Batch, Learned, Patients
+from synthgate.params import Batch, Diffusion, Learned, Patients
 from synthgate.scratch import Scratch
 
 FEW = Patients(5, 0)
@@ -60,6 +60,8 @@ def main(settings: Settings) -> int:
     shown = [name for name, one in everything.batches.items() if one.generator == settings.generator]
     if not shown:
         raise ParamsError(f"--generator: no batch of params.yaml is of {settings.generator}, so the gate judged none")
+    if settings.steps < CHECKPOINTS or (isinstance(row, Diffusion) and row.privacy):
+        raise ParamsError(f"expected --steps of at least {CHECKPOINTS} and a generator without `privacy`")
     guard = row.fitting.memorised
     fitting = dataclasses.replace(row.fitting, steps=settings.steps, checkpoint_every=settings.steps // CHECKPOINTS)
     few = dataclasses.replace(row, patients=FEW, recombine=False, fitting=fitting)
@@ -78,9 +80,10 @@ def main(settings: Settings) -> int:
 
 
 def shown_by(found: Mapping[str, Any]) -> bool:
-    """Whether each over-trained one was stopped or refused for privacy, and the default one neither."""
-    caught = {name: one["stopped"] or one["betrays"] for name, one in found.items()}
-    return not caught.pop("default") and all(caught.values())
+    """Whether the guard stops the over-trained one, the gate refuses the unguarded one, and the default passes both."""
+    default, guarded, unguarded = (found[name] for name in ("default", "guarded", "unguarded"))
+    calm = not (default["stopped"] or default["betrays"])
+    return bool(calm and (guarded["stopped"] or guarded["betrays"]) and unguarded["betrays"])
 
 
 def default(name: str, batch: str, study: str, guard: float) -> dict[str, Any]:
@@ -95,8 +98,9 @@ def overtrained(name: str, row: Learned, settings: Settings, guard: float) -> di
     study = params.load().studies[row.study]
     build, judges = places.build(row.study), places.judges(row.study)
     inputs = inputs_of([build, judges])
-    code = digest_all([Path(__file__), Path(training.__file__).parent])
-    key = {"inputs": inputs, "code": code, "row": params.as_plain(row), "cases": settings.cases, "seed": settings.seed}
+    code = digest_all([Path(__file__), *(Path(part.__file__).parent for part in (training, run))])
+    rows = [params.as_plain(row), params.as_plain(study)]
+    key = {"inputs": inputs, "code": code, "rows": rows, "cases": settings.cases, "seed": settings.seed}
     with Scratch.opened(f"memorise-{name}", key, root=settings.out / ".scratch") as scratch:
 
         def train(out: Path) -> None:
@@ -159,7 +163,7 @@ def svg(found: Mapping[str, Any], guard: float) -> str:
         return EDGE + step / most * (WIDE - 2 * EDGE)
 
     def down(value: float) -> float:
-        return EDGE + (1.2 - value) / 1.2 * (HIGH - 2 * EDGE)
+        return EDGE + (1.2 - min(value, 1.2)) / 1.2 * (HIGH - 2 * EDGE)
 
     parts = ["<style>text{font:10px sans-serif}</style>"]
     for value, name in ((1.0, "1"), (guard, f"{guard:g}"), (0.0, "0")):

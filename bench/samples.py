@@ -54,6 +54,8 @@ def picture(name: str, batch: Batch) -> np.ndarray:
     """[row, column] uint8."""
     study = params.load().studies[batch.study]
     store = Store.open(places.build(batch.study))
+    if not study.cohort.simulated:
+        raise ParamsError(f"study {batch.study} is of real patients, whose images do not go into reports")
     most = max(study.cohort.labels)
     real = [strip(store.image(case), store.label(case), most) for case in store.select("validation")[:ROWS]]
     folder, made = places.batch(batch.study, name), []

@@ -82,6 +82,17 @@ def test_a_placed_lesion_keeps_its_place_and_size():
     assert 0.8**3 * 0.4 < min(sizes) < max(sizes) < 1.25**3 * 1.2
 
 
+def test_a_lesion_in_one_slice_does_not_become_a_column():
+    head, _ = head_and_label()
+    label = np.zeros(head.map.shape, np.uint8)
+    middle = [n // 2 for n in label.shape]
+    label[middle[0] : middle[0] + 6, middle[1] : middle[1] + 6, middle[2]] = 1
+    flat = cut(label, head.map > 0, "key", "someone")
+    for seed in range(8):
+        placed, _ = place(flat, dataclasses.replace(head, spacing_mm=None), np.random.default_rng(seed))
+        assert placed.any(axis=(0, 1)).sum() <= 2 and (placed > 0).sum() < 3 * (label > 0).sum()
+
+
 def test_what_falls_off_the_grid_is_counted():
     head, label = head_and_label()
     lesion = cut(label, head.map > 0, "key", "someone")

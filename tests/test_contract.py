@@ -85,10 +85,13 @@ def test_who_does_not_say_whom_it_learned_from_is_not_passed():
 def test_a_batch_of_public_anatomies_needs_no_donors():
     told = {"epsilon": 3.2, "delta": 1e-3, "public": {"folder": "public/brain", "digest": "0" * 64}}
     before = {"learned_from": CARD, "split_of": SPLITS, "promised": told}
-    found = {f.name: f for f in contract.judge(trial(changed(BATCH, people=np.full(6, "")), REFERENCE, **before))}
+    named = changed(BATCH, people=np.full(6, ""), attributes=np.full(6, '{"public": "someone"}'))
+    found = {f.name: f for f in contract.judge(trial(named, REFERENCE, **before))}
     assert found["provenance"].outcome == "passed" and "public source" in found["provenance"].sentence
     assert found["lineage"].outcome == "passed"
-    # one case that names a donor: not all can be public
+    # nobody named at all, or one case that names a donor: the card is not believed
+    found = {f.name: f for f in contract.judge(trial(changed(BATCH, people=np.full(6, "")), REFERENCE, **before))}
+    assert found["provenance"].outcome == "not_provided"
     found = {f.name: f for f in contract.judge(trial(with_value("people", ""), REFERENCE, **before))}
     assert found["provenance"].outcome == "failed"
 

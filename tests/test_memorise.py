@@ -45,6 +45,7 @@ def test_what_has_to_be_shown(tmp_path):
     assert memorise.shown_by({"default": sound, "guarded": stopped, "unguarded": refused})
     assert not memorise.shown_by({"default": stopped, "guarded": stopped, "unguarded": refused})
     assert not memorise.shown_by({"default": sound, "guarded": sound, "unguarded": refused})
+    assert not memorise.shown_by({"default": sound, "guarded": stopped, "unguarded": stopped})
     found = {"default": sound, "guarded": stopped, "unguarded": refused}
     picture = ElementTree.fromstring(memorise.svg(found, 0.8))
     assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == 5

@@ -43,7 +43,8 @@ def test_the_epsilon_on_the_card_is_told_with_what_it_does_not_cover():
 
 
 def public(table, **columns):
-    """Before the gate, with a card that says its anatomies are public."""
+    """Before the gate, with a card that says its anatomies are public, and cases that say whose."""
+    table = changed(table, attributes=np.full(len(table), '{"public": "someone"}'))
     told = {"epsilon": 3.2, "delta": 1e-3, "public": {"folder": "public/brain", "digest": "0" * 64}}
     return trial(changed(table, **columns), REFERENCE, promised=told)
 
@@ -54,7 +55,9 @@ def test_the_epsilon_covers_images_whose_anatomies_are_public():
     assert "ε = 3.20" in found["differential_privacy"].sentence
     assert "this covers its images too" in found["differential_privacy"].sentence
     assert found["anatomy_reuse"].outcome == "not_applicable"
-    # where a case names a donor, the card is wrong: nothing more is claimed than of the weights
+    # where a case does not say whose its anatomy is, or names a donor, the card is wrong: the claim is of the weights
+    silent = public(BATCH, people=nobody, attributes=np.array(['{"public": "someone"}'] * (len(BATCH) - 1) + ["{}"]))
+    assert not silent.public
     found = {f.name: f for f in privacy.judge(public(BATCH))}
     assert "weights only" in found["differential_privacy"].sentence and found["anatomy_reuse"].outcome == "passed"
 

@@ -1,5 +1,6 @@
 """What lies before the gate: a measured batch, whom it is compared with, and what is known of both."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,8 +38,9 @@ class Trial:
 
     @property
     def public(self) -> bool:
-        """Whether its card says, and no case denies, that its anatomies are a public source's and nobody's of these."""
-        return isinstance(self.promised, Mapping) and bool(self.promised.get("public")) and not any(self.batch.people)
+        """Whether its card and all its cases say that its anatomies are a public source's and nobody's of these."""
+        said = isinstance(self.promised, Mapping) and bool(self.promised.get("public")) and not any(self.batch.people)
+        return said and all(json.loads(one).get("public") for one in self.batch.attributes)
 
     @property
     def train(self) -> Measured:

@@ -26,7 +26,7 @@ from synthgate.params import KINDS, Learned
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class Painter(Protocol):

@@ -128,11 +128,13 @@ def _majority(label: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 def _read(parts: np.ndarray, back: np.ndarray, mode: str) -> np.ndarray:
     """[part, x, y, z] read at the coordinates `back` [axis, x, y, z], `bilinear` or `nearest`; 0 off the grid."""
-    # torch counts axes from the last, and coordinates from -1 to 1 between the middles of the outer voxels
-    sides = np.array(parts.shape[1:])[:, None, None, None] - 1
-    at = torch.from_numpy(np.moveaxis(2 * back / np.maximum(sides, 1) - 1, 0, -1)[..., ::-1].astype(np.float32))
+    # torch counts axes from the last, and coordinates from -1 to 1 between the middles of the outer voxels; one
+    # alone would have no outside, so there is a 0 around
+    padded = np.pad(parts.astype(np.float32), ((0, 0), (1, 1), (1, 1), (1, 1)))
+    sides = np.array(padded.shape[1:])[:, None, None, None] - 1
+    at = torch.from_numpy(np.moveaxis(2 * (back + 1) / sides - 1, 0, -1)[..., ::-1].astype(np.float32))
     found = functional.grid_sample(
-        torch.from_numpy(parts.astype(np.float32))[None], at[None], mode=mode, padding_mode="zeros", align_corners=True
+        torch.from_numpy(padded)[None], at[None], mode=mode, padding_mode="zeros", align_corners=True
     )
     return np.asarray(found[0].numpy())
 

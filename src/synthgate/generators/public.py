@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from synthgate import cards
 from synthgate.cohort import checks, entries, store
 from synthgate.cohort.store import Store
@@ -18,7 +20,7 @@ def prepared(
     """The source's cases, prepared as the patients were, in `scratch`.
 
     Raises CohortError where its folder is missing, has another digest than the row says, or faults, and LineageError
-    where it was made from patients or has the image of one of the study's.
+    where it was made from patients or has the identical image of one of the study's.
     """
     folder = Path(public.folder)
     row = "the generator's row of params.yaml (privacy.public)"
@@ -32,13 +34,19 @@ def prepared(
     if (folder / cards.NAME).exists():
         raise LineageError(f"{folder}: it has a card, so it was made from patients; name another folder in {row}")
 
+    values = {value for some in regions.values() for value in some}
+
     def write(out: Path) -> None:
-        labels = sorted({value for values in regions.values() for value in values})
-        if faults := checks.faults(folder, "cohort", labels, patients.channels):
+        if faults := checks.faults(folder, "cohort", sorted(values), patients.channels):
             raise CohortError("\n".join(faults))
         store.write(out, entries.public(folder), patients.channels, prepare, scratch.within("shards"))
 
     made = Store.open(scratch.once("store", write))
+    if lacking := values - set(np.unique(np.concatenate([np.unique(made.label(case)) for case in made.cases]))):
+        raise CohortError(
+            f"{folder}: expected the label values {sorted(values)}, but no case has {sorted(lacking)}, so no batch "
+            f"could; name another folder in {row}"
+        )
     theirs = {case.content: case.patient for case in patients.cases}
     for case in made.cases:
         if case.content in theirs:

@@ -86,7 +86,7 @@ def train(
     config = {
         "format": FORMAT, "kind": row.kind, "params": as_plain(row), "channels": list(store.channels),
         "percentiles": list(prepare.percentiles), "regions": {key: list(value) for key, value in regions.items()},
-        "patients": list(patients), "classes": classes, "rim": rim, "covers": covers,
+        "classes": classes, "rim": rim, "covers": covers,
         "lesions": lesions,
         "heads": [
             {"key": case.case, "patient": case.patient, "spacing_mm": case.geometry.spacing_mm, "attributes": told}
@@ -170,7 +170,7 @@ def _enricher(store: Store, case: StoredCase, row: Generator, centres: np.ndarra
 
 def _measured(image: np.ndarray, label: np.ndarray, codes: np.ndarray, count: int) -> dict[str, np.ndarray]:
     """Mean and sd [class, channel] and voxels [class] of every map value that may occur, 0 where it does not."""
-    values = [*range(1, FIRST_CLUSTER), *range(FIRST_CLUSTER, FIRST_CLUSTER + count)]
+    values = values_of(count)
     whole = np.where(label > 0, label, codes)
     mean, sd = np.zeros((2, len(values), len(image)), np.float32)
     voxels = np.zeros(len(values), np.float32)
