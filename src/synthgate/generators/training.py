@@ -71,8 +71,8 @@ def train(
         people = ours.cases
         inputs, terms = inputs | {source.folder: source.digest}, tuple(dict.fromkeys((*terms, *public.terms(source))))
     samples = [
-        np.load(home.once(f"samples/{case.case}.npy", _sampler(ours, case, row, number)))
-        for number, case in enumerate(people)
+        _some(_features(ours, case, row, home), np.random.default_rng([row.seed, 0, number]))
+        for number, case in enumerate(tracked(people, len(people), f"look at {name}", "cases"))
     ]
     centres = clusters.fit(np.concatenate(samples, 1).T, row.clusters, np.random.default_rng([row.seed, 1]))
     known = _mapped(name, row, ours, people, centres, home)
@@ -120,7 +120,9 @@ def _mapped(
     name: str, row: Generator, store: Store, cases: Sequence[StoredCase], centres: np.ndarray, scratch: Scratch
 ) -> Mapped:
     parts = {
-        case.case: load_file(scratch.once(f"parts/{case.case}.safetensors", _enricher(store, case, row, centres)))
+        case.case: load_file(
+            scratch.once(f"parts/{case.case}.safetensors", _enricher(store, case, row, centres, scratch))
+        )
         for case in tracked(cases, len(cases), f"train {name}", "cases")
     }
     return Mapped(store, cases, parts)
@@ -132,35 +134,44 @@ def head_of(image: np.ndarray) -> np.ndarray:
     return np.stack([ndimage.binary_fill_holes(plane) for plane in planes], axis=2)
 
 
-def _read(store: Store, case: StoredCase, row: Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A case's image, label, head outside the lesion, and standardised features."""
+def _read(store: Store, case: StoredCase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A case's image, label, and head outside the lesion."""
     image, label = store.image(case), store.label(case)
     if label.max() >= FIRST_CLUSTER:
         raise CohortError(f"case {case.case}: label values must be below {FIRST_CLUSTER}, got {label.max()}")
     healthy = head_of(image) & (label == 0)
     if not healthy.any():
         raise CohortError(f"case {case.case}: no head outside its lesion; look at the case")
-    spacing = case.geometry.spacing_mm
-    through = spacing[0] / spacing[2] if spacing else 0.0
-    return image, label, healthy, clusters.standardised(image, healthy, row.smoothing, through)
+    return image, label, healthy
 
 
-def _sampler(store: Store, case: StoredCase, row: Generator, number: int) -> Callable[[Path], None]:
+def _features(store: Store, case: StoredCase, row: Generator, scratch: Scratch) -> np.ndarray:
+    """Standardised features [channel, voxel] of a case's head outside the lesion, a piece of scratch."""
+
     def make(path: Path) -> None:
-        _, _, healthy, features = _read(store, case, row)
-        rng = np.random.default_rng([row.seed, 0, number])
-        voxels = rng.choice(np.flatnonzero(healthy), min(SAMPLES, int(healthy.sum())), replace=False)
-        np.save(path, features.reshape(len(features), -1)[:, voxels])
+        image, _, healthy = _read(store, case)
+        spacing = case.geometry.spacing_mm
+        through = spacing[0] / spacing[2] if spacing else 0.0
+        found = clusters.standardised(image, healthy, row.smoothing, through)[:, healthy]
+        np.save(path, found.astype(np.float16))
 
-    return make
+    loaded: np.ndarray = np.load(scratch.once(f"features/{case.case}.npy", make))
+    return loaded.astype(np.float32)
 
 
-def _enricher(store: Store, case: StoredCase, row: Generator, centres: np.ndarray) -> Callable[[Path], None]:
+def _some(features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`SAMPLES` of the voxels [channel, voxel]."""
+    return features[:, rng.choice(features.shape[1], min(SAMPLES, features.shape[1]), replace=False)]
+
+
+def _enricher(
+    store: Store, case: StoredCase, row: Generator, centres: np.ndarray, scratch: Scratch
+) -> Callable[[Path], None]:
     def make(path: Path) -> None:
-        image, label, healthy, features = _read(store, case, row)
+        image, label, healthy = _read(store, case)
         head = healthy | (label > 0)
         codes = np.where(head, FIRST_CLUSTER, 0).astype(np.uint8)
-        codes[healthy] = FIRST_CLUSTER + clusters.assign(features[:, healthy], centres)
+        codes[healthy] = FIRST_CLUSTER + clusters.assign(_features(store, case, row, scratch), centres)
         # a lesion's border is mixed with what lies beside it, so the gap is a little wider than the lesion
         gap = ndimage.binary_dilation(label > 0, np.ones((3, 3, 1)))
         save_file({"head": complete(codes, gap), "label": label, **_measured(image, label, codes, row.clusters)}, path)
