@@ -35,6 +35,10 @@ APART = 0.02
 """Of all weights together, as a share of how far training moved them. Half of the batch is 1.1 and more apart."""
 
 
+LONGER = dataclasses.replace(GAN, fitting=dataclasses.replace(FITTING, steps=8, checkpoint_every=8))
+"""At the first steps most of its weights have no gradient yet but rounding errors: the last layers begin at zero."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return store(tmp_path_factory.mktemp("cohort"))
@@ -46,7 +50,7 @@ def two(made, tmp_path_factory):
 
     @functools.cache
     def of(kind):
-        return trained(tmp_path_factory.mktemp(kind), made, {"diffusion": DIFFUSION, "gan": GAN}[kind], compute=TWO)
+        return trained(tmp_path_factory.mktemp(kind), made, {"diffusion": DIFFUSION, "gan": LONGER}[kind], compute=TWO)
 
     return of
 
@@ -60,10 +64,14 @@ def fitted(row, **changed):
     return dataclasses.replace(row, fitting=dataclasses.replace(FITTING, **changed))
 
 
-@pytest.mark.parametrize("row", [DIFFUSION, GAN], ids=["diffusion", "gan"])
+@pytest.mark.parametrize("row", [DIFFUSION, LONGER], ids=["diffusion", "gan"])
 def test_two_processes_train_to_the_same_as_one_with_the_doubled_batch(made, two, row, tmp_path):
     one, both = trained(tmp_path / "one", made, row), two(row.kind)
-    start = trained(tmp_path / "start", made, fitted(row, learning_rate=1e-12))
+    start = trained(
+        tmp_path / "start",
+        made,
+        dataclasses.replace(row, fitting=dataclasses.replace(row.fitting, learning_rate=1e-12)),
+    )
     apart, moved = (np.abs(weights(one) - weights(other)) for other in (both, start))
     assert np.quantile(apart, 0.99) < SAME * np.median(moved)
     assert np.linalg.norm(apart) < APART * np.linalg.norm(moved)

@@ -45,8 +45,12 @@ def folder(made, tmp_path_factory):
 
 def larger(anatomy):
     """The same head in a volume of other sides, longer than what was trained on."""
-    stretched = np.repeat(anatomy.map, 2, axis=2)[2:, :, :-3]
-    return dataclasses.replace(anatomy, map=np.pad(stretched, ((0, 1), (3, 0), (1, 0))))
+
+    def stretched(volume):
+        longer = np.repeat(volume, 2, axis=-1)[..., 2:, :, :-3]
+        return np.pad(longer, [(0, 0)] * (volume.ndim - 3) + [(0, 1), (3, 0), (1, 0)])
+
+    return dataclasses.replace(anatomy, map=stretched(anatomy.map), shares=stretched(anatomy.shares))
 
 
 @pytest.mark.parametrize("shaped", [lambda anatomy: anatomy, larger], ids=["as trained", "larger"])

@@ -80,7 +80,7 @@ def test_the_lesion_of_a_patient_not_on_the_card_is_refused(copy, made):
     weights[f"lesion.{foreign.case}"] = weights[f"lesion.{config['lesions'][0]['key']}"]
     save_file(weights, copy / "weights.safetensors")
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(LineageError, match="patient6, whom the generator's card does not list"):
+    with pytest.raises(LineageError, match="patient6, whom its card does not list"):
         load(copy)
 
 
