@@ -13,7 +13,7 @@ import pytest
 import tiny_work
 import torch
 from safetensors.numpy import load_file
-from test_learned import DIFFUSION, FITTING, GAN
+from test_learned import DIFFUSION, GAN
 from tiny_heads import BATCH, TABLE, store, trained
 from tiny_work import TWO
 
@@ -33,10 +33,6 @@ float32 gradients in another order. The rest are those without a gradient, as bi
 divides their rounding errors by their size."""
 APART = 0.02
 """Of all weights together, as a share of how far training moved them. Half of the batch is 1.1 and more apart."""
-
-
-LONGER = dataclasses.replace(GAN, fitting=dataclasses.replace(FITTING, steps=8, checkpoint_every=8))
-"""At the first steps most of its weights have no gradient yet but rounding errors: the last layers begin at zero."""
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +57,17 @@ def weights(folder):
 
 
 def fitted(row, **changed):
-    return dataclasses.replace(row, fitting=dataclasses.replace(FITTING, **changed))
+    return dataclasses.replace(row, fitting=dataclasses.replace(row.fitting, **changed))
+
+
+LONGER = fitted(GAN, steps=8, checkpoint_every=8)
+"""At the first steps half of its weights have no gradient yet but rounding errors: the last layers begin at zero."""
 
 
 @pytest.mark.parametrize("row", [DIFFUSION, LONGER], ids=["diffusion", "gan"])
 def test_two_processes_train_to_the_same_as_one_with_the_doubled_batch(made, two, row, tmp_path):
     one, both = trained(tmp_path / "one", made, row), two(row.kind)
-    start = trained(
-        tmp_path / "start",
-        made,
-        dataclasses.replace(row, fitting=dataclasses.replace(row.fitting, learning_rate=1e-12)),
-    )
+    start = trained(tmp_path / "start", made, fitted(row, learning_rate=1e-12))
     apart, moved = (np.abs(weights(one) - weights(other)) for other in (both, start))
     assert np.quantile(apart, 0.99) < SAME * np.median(moved)
     assert np.linalg.norm(apart) < APART * np.linalg.norm(moved)
