@@ -42,14 +42,16 @@ def test_what_has_to_be_shown(tmp_path):
     sound = memorise.told(curve(tmp_path / "a", 1.0, 0.95), 0.8, verdict("passed", "limited"))
     stopped = memorise.told(curve(tmp_path / "b", 1.0, 0.7), 0.8, verdict("passed", "limited"))
     refused = memorise.told(curve(tmp_path / "c", 0.9), 0.8, verdict("failed", "rejected"))
-    assert memorise.shown_by({"default": sound, "guarded": stopped, "unguarded": refused})
-    assert not memorise.shown_by({"default": stopped, "guarded": stopped, "unguarded": refused})
-    assert not memorise.shown_by({"default": sound, "guarded": sound, "unguarded": refused})
-    assert not memorise.shown_by({"default": sound, "guarded": stopped, "unguarded": stopped})
-    found = {"default": sound, "guarded": stopped, "unguarded": refused}
-    picture = ElementTree.fromstring(memorise.svg(found, 0.8))
-    assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == 5
-    table = memorise.markdown(found, 0.8, memorise.Settings())
+    asked = {"default": sound, "guarded": stopped, "all": memorise.told(tmp_path / "a", 0.8), "unguarded": refused}
+    assert memorise.shown_by(asked)
+    assert not memorise.shown_by(asked | {"default": stopped})
+    assert not memorise.shown_by(asked | {"default": refused})
+    assert not memorise.shown_by(asked | {"all": stopped})
+    assert not memorise.shown_by(asked | {"guarded": sound})
+    picture = ElementTree.fromstring(memorise.svg(asked, 0.8))
+    assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == 7
+    table = memorise.markdown(asked, 0.8, memorise.Settings())
+    assert "| all | 20 | 0.95 | no | – | 0 | – |" in table
     assert "| unguarded | 10 | 0.90 | no | rejected | 0 | As near as a copy. |" in table
 
 

@@ -35,13 +35,14 @@ def _shading(values: np.ndarray, inside: np.ndarray, through: float) -> np.ndarr
     After Wells et al. 1996 (doi:10.1109/42.511747): classify, smooth what the classes do not tell, take it off, again.
     """
     coarse, where = values[:, ::STEP, ::STEP], inside[::STEP, ::STEP]
-    left = coarse.copy()
+    left, centres = coarse.copy(), None
+    if len(np.unique(coarse[:, where].T[::STEP], axis=0)) < TISSUES:
+        return np.zeros_like(values)
     for _ in range(ROUNDS):
         points = left[:, where]
-        some = points.T[::STEP]
-        if len(np.unique(some, axis=0)) < TISSUES:
-            break
-        centres = fit(some, TISSUES, np.random.default_rng(0))
+        some = points.T[::STEP].astype(np.float64)
+        # a little shading less moves the centres a little: they are looked for from where they were
+        centres = fit(some, TISSUES, np.random.default_rng(0)) if centres is None else _lloyd(some, centres)
         rest = np.zeros_like(left)
         rest[:, where] = points - centres[assign(points, centres)].T
         left = left - _smoothed(rest, where, SHADING / STEP, STEP * through)

@@ -9,6 +9,7 @@ of Haar wavelets, which the gate does not use.
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from synthgate.stats.distances import kernel_distance
 from synthgate.stats.neighbours import one_nn_accuracy
@@ -18,6 +19,9 @@ CELLS = 4
 """Wavelet energies are averaged over so many cells along each side."""
 STEADIEST = 0.1
 """Energies that vary less than this between real slices (cells at a head's rim) are not magnified to unit spread."""
+
+COARSE = 2.0
+"""Gaussian sigma in pixels before residuals are compared: what is coarse is learned by heart first, noise last."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,20 @@ def _cells(values: np.ndarray) -> np.ndarray:
 
 
 def distances(painted: np.ndarray, real: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """[slice] 1 − correlation of residuals [slice, channel, x, y], `where` [slice, x, y] bool they were painted."""
+    """[slice] 1 − correlation of coarse residuals [slice, channel, x, y], `where` [slice, x, y] bool was painted."""
     out = []
-    for ours, theirs, here in zip(painted, real, where, strict=True):
+    for ours, theirs, here in zip(_coarse(painted, where), _coarse(real, where), where, strict=True):
         a, b = ours[:, here], theirs[:, here]
         a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
         out.append(1 - float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-9)))
     return np.array(out)
+
+
+def _coarse(residuals: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Residuals averaged over the pixels nearby that were painted."""
+    painted, sigmas = where[:, None].astype(np.float32), (0, 0, COARSE, COARSE)
+    weight = np.maximum(ndimage.gaussian_filter(painted, sigmas), 1e-3)
+    return np.asarray(ndimage.gaussian_filter(residuals * painted, sigmas) / weight)
 
 
 @dataclass(frozen=True)
