@@ -141,7 +141,7 @@ def trained(name: str, row: Learned, settings: Settings, guard: float, *, judged
 def told(reports: Path, guard: float, verdict: Verdict | None = None) -> dict[str, Any]:
     """What is compared: the curve, whether the guard stops it, and what the gate, if asked, holds against a batch."""
     with (reports / "curves" / "checkpoints.csv").open(encoding="utf-8") as stream:
-        history = [{key: float(value) for key, value in one.items()} for one in csv.DictReader(stream)]
+        history = [{key: float(one[key]) for key in ("step", "nearness")} for one in csv.DictReader(stream)]
     failed = [one for one in verdict.findings if one.axis == "privacy" and one.outcome == "failed"] if verdict else []
     return {
         "history": history,

@@ -1,5 +1,6 @@
 """The pure parts of bench/memorise.py and bench/samples.py."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -16,7 +17,7 @@ def verdict(outcome, decision, thinned=()):
 
 def curve(folder, *nearness):
     (folder / "curves").mkdir(parents=True)
-    rows = [f"{10 * (i + 1)},0.1,0.5,{value}" for i, value in enumerate(nearness)]
+    rows = [f"{10 * (i + 1)},0.1,nan,{value}" for i, value in enumerate(nearness)]
     text = "\n".join(["step,kernel_distance,one_nn_accuracy,nearness", *rows, ""])
     (folder / "curves" / "checkpoints.csv").write_text(text, encoding="utf-8")
     return folder
@@ -48,6 +49,7 @@ def test_what_has_to_be_shown(tmp_path):
     assert not memorise.shown_by(asked | {"default": refused})
     assert not memorise.shown_by(asked | {"all": stopped})
     assert not memorise.shown_by(asked | {"guarded": sound})
+    json.dumps(asked, allow_nan=False)  # one unseen patient has no 1-NN accuracy
     picture = ElementTree.fromstring(memorise.svg(asked, 0.8))
     assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == 7
     table = memorise.markdown(asked, 0.8, memorise.Settings())
