@@ -82,7 +82,7 @@ class Asked:
 def row_of(flow: str, steps: int, fitted: int) -> Diffusion:
     """The generator's row: all but `flow` and its steps is the same."""
     fitting = Fitting(
-        steps=fitted, batch=BATCH, learning_rate=1e-3, ema=0.99, checkpoint_every=fitted, judged=4, memorised=0.01,
+        steps=fitted, batch=BATCH, learning_rate=1e-3, ema=0.99, checkpoint_every=fitted, judged=5, memorised=0.01,
         inner=0.3,
     )  # fmt: skip
     return Diffusion(

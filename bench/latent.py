@@ -82,7 +82,7 @@ def row_of(wanted: argparse.Namespace) -> Diffusion:
     """A row of `generators` as wanted."""
     fitting = Fitting(
         steps=wanted.steps, batch=wanted.flow_batch, learning_rate=1e-4, ema=0.99, checkpoint_every=wanted.steps,
-        judged=4, memorised=0.5, inner=0.2, precision=wanted.precision, compile=wanted.compile,
+        judged=5, memorised=0.5, inner=0.2, precision=wanted.precision, compile=wanted.compile,
     )  # fmt: skip
     latent = Latent(
         size=tuple(wanted.size), features=tuple(wanted.coder), channels=wanted.latent, steps=wanted.steps,

@@ -30,6 +30,7 @@ from synthgate.files import digest_all, write_json, write_text
 from synthgate.gate import run
 from synthgate.gate.verdict import Verdict
 from synthgate.generators import training
+from synthgate.generators.learned.criterion import Judged
 from synthgate.generators.patients import chosen
 from synthgate.generators.sampling import synthesize
 from synthgate.params import Batch, Diffusion, Learned, Patients
@@ -141,11 +142,11 @@ def trained(name: str, row: Learned, settings: Settings, guard: float, *, judged
 def told(reports: Path, guard: float, verdict: Verdict | None = None) -> dict[str, Any]:
     """What is compared: the curve, whether the guard stops it, and what the gate, if asked, holds against a batch."""
     with (reports / "curves" / "checkpoints.csv").open(encoding="utf-8") as stream:
-        history = [{key: float(one[key]) for key in ("step", "nearness")} for one in csv.DictReader(stream)]
+        history = [Judged(**{key: float(value) for key, value in one.items()}) for one in csv.DictReader(stream)]
     failed = [one for one in verdict.findings if one.axis == "privacy" and one.outcome == "failed"] if verdict else []
     return {
-        "history": history,
-        "stopped": history[-1]["nearness"] < guard,
+        "history": [{key: one.row()[key] for key in ("step", "nearness", "chance")} for one in history],
+        "stopped": history[-1].memorises(guard),
         "verdict": verdict.verdict if verdict else "–",
         "betrays": bool(verdict and failed and (verdict.verdict == "rejected" or verdict.thinned)),
         "thinned": len(verdict.thinned) if verdict else 0,
@@ -157,7 +158,7 @@ def markdown(found: Mapping[str, Any], guard: float, settings: Settings) -> str:
     """The table for people."""
     rows = [
         (name, f"{one['history'][-1]['step']:g}", f"{one['history'][-1]['nearness']:.2f}",
-         "yes" if one["stopped"] else "no", one["verdict"], one["thinned"],
+         f"{one['history'][-1]['chance']:.1g}", "yes" if one["stopped"] else "no", one["verdict"], one["thinned"],
          " ".join(one["why"]) or ("–" if one["verdict"] == "–" else "nothing"))
         for name, one in found.items()
     ]  # fmt: skip
@@ -165,10 +166,10 @@ def markdown(found: Mapping[str, Any], guard: float, settings: Settings) -> str:
         "# Memorisation\n\n"
         f"`{settings.generator}` as `dvc repro` trained it (default); on {settings.size} × {settings.size} pixels, at "
         f"learning rate {settings.rate:g}: on {FEW.size} patients for up to {settings.steps} steps, with the guard "
-        f"(nearness below {guard:g} stops) and without, and on all patients for as many steps as the first. "
-        f"The gate judged {settings.cases} cases of the unguarded one as `realistic`.\n\n"
+        f"(nearness below {guard:g}, and not by chance, stops) and without, and on all patients for as many steps as "
+        f"the first. The gate judged {settings.cases} cases of the unguarded one as `realistic`.\n\n"
         + trials.table(
-            ("training", "last step", "nearness then", "below the guard", "verdict", "cases thinned",
+            ("training", "last step", "nearness then", "by chance", "memorises", "verdict", "cases thinned",
              "privacy holds against it"), rows)
     )  # fmt: skip
 

@@ -33,6 +33,20 @@ def test_a_painter_that_gives_back_its_patients_is_told():
     assert memory < 0.2 and none == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize(("slices", "told"), [(24, True), (5, True), (4, False)])
+def test_a_painter_is_not_stopped_by_what_may_be_chance(slices, told):
+    real, others = fields(0, 6)[:slices], shown(fields(1, 6)[:slices], fields(2, 6)[:slices])
+    judged = judge(1, shown(0.9 * real + 0.3 * fields(3, 6)[:slices], real), others)
+    assert judged.nearness < 0.3 and judged.memorises(0.8) is told and not judged.memorises(0.01)
+
+
+def test_a_painter_without_memory_is_hardly_ever_stopped_however_few_slices():
+    real, painted = fields(0, 25), fields(9, 25)
+    rows = np.random.default_rng(5).permuted(np.tile(np.arange(24), (200, 1)), axis=1)
+    judged = [judge(1, *(shown(painted[some], real[some]) for some in (row[:5], row[5:10]))) for row in rows]
+    assert sum(one.nearness < 0.8 for one in judged) > 20 and sum(one.memorises(0.8) for one in judged) <= 6
+
+
 def test_distances_are_of_correlation_within_the_head():
     real = fields(0, 6)
     heads = np.zeros((len(real), 32, 32), bool)

@@ -13,7 +13,7 @@ from synthgate.generators.sampling import synthesize
 from synthgate.params import Compute, Diffusion, Fitting, Gan, Privacy
 from synthgate.scratch import Scratch
 
-FITTING = Fitting(steps=4, batch=4, learning_rate=1e-3, ema=0.9, checkpoint_every=2, judged=4, memorised=0.1, inner=0.3)
+FITTING = Fitting(steps=4, batch=4, learning_rate=1e-3, ema=0.9, checkpoint_every=2, judged=5, memorised=0.1, inner=0.3)
 COMMON = {
     "study": "brain", "patients": PATIENTS, "clusters": 3, "smoothing": 0.5, "recombine": True, "seed": 0,
     "attributes": ("site",), "features": (8, 16, 16), "patch": 2, "fitting": FITTING,
@@ -54,9 +54,8 @@ def test_the_card_tells_how_the_checkpoint_was_chosen(folder):
     assert facts["checkpoint"]["step"] in (2, 4)
     reports = folder.parent / "reports"
     assert len((reports / "curves/loss.csv").read_text().splitlines()) == 3
-    assert (
-        (reports / "curves/checkpoints.csv").read_text().startswith("step,kernel_distance,one_nn_accuracy,nearness\n")
-    )
+    columns = "step,kernel_distance,one_nn_accuracy,nearness,chance\n"
+    assert (reports / "curves/checkpoints.csv").read_text().startswith(columns)
     assert sorted(p.name for p in (reports / "samples").iterdir()) == ["step-000002.png", "step-000004.png"]
 
 
@@ -88,7 +87,7 @@ def test_a_painter_that_memorises_is_stopped_and_an_earlier_checkpoint_kept(made
 
     def judged(step, *shown):
         near, distance = (1.0, 9.0) if step == 2 else (0.05, 0.0)  # the second looks better, but is memory
-        return dataclasses.replace(judge(step, *shown), nearness=near, kernel_distance=distance)
+        return dataclasses.replace(judge(step, *shown), nearness=near, chance=0.0, kernel_distance=distance)
 
     monkeypatch.setattr(teaching, "judge", judged)
     longer = dataclasses.replace(DIFFUSION, fitting=dataclasses.replace(FITTING, steps=8))

@@ -17,8 +17,8 @@ def verdict(outcome, decision, thinned=()):
 
 def curve(folder, *nearness):
     (folder / "curves").mkdir(parents=True)
-    rows = [f"{10 * (i + 1)},0.1,nan,{value}" for i, value in enumerate(nearness)]
-    text = "\n".join(["step,kernel_distance,one_nn_accuracy,nearness", *rows, ""])
+    rows = [f"{10 * (i + 1)},0.1,nan,{value},{0.5 * value**20:g}" for i, value in enumerate(nearness)]
+    text = "\n".join(["step,kernel_distance,one_nn_accuracy,nearness,chance", *rows, ""])
     (folder / "curves" / "checkpoints.csv").write_text(text, encoding="utf-8")
     return folder
 
@@ -53,8 +53,8 @@ def test_what_has_to_be_shown(tmp_path):
     picture = ElementTree.fromstring(memorise.svg(asked, 0.8))
     assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == 7
     table = memorise.markdown(asked, 0.8, memorise.Settings())
-    assert "| all | 20 | 0.95 | no | – | 0 | – |" in table
-    assert "| unguarded | 10 | 0.90 | no | rejected | 0 | As near as a copy. |" in table
+    assert "| all | 20 | 0.95 | 0.2 | no | – | 0 | – |" in table
+    assert "| unguarded | 10 | 0.90 | 0.06 | no | rejected | 0 | As near as a copy. |" in table
 
 
 def test_a_strip_shows_the_slice_with_the_largest_lesion_front_upwards():

@@ -153,7 +153,7 @@ def test_private_training_is_parsed_and_its_wrong_keys_told(plain):
         "learning_rate": 0.1,
         "ema": 0,
         "checkpoint_every": 3,
-        "judged": 4,
+        "judged": 5,
         "memorised": 0.5,
         "inner": 0.2,
     }

@@ -55,11 +55,11 @@ class Fitting:
     """Decay per step of the exponential moving average of the weights, which is what samples."""
     checkpoint_every: Count
     """Steps between checkpoints: each is kept for resuming, sampled, and judged by the criterion."""
-    judged: Annotated[int, Field(ge=4)]
-    """Slices of learned and of unseen patients by which the criterion judges a checkpoint."""
+    judged: Annotated[int, Field(ge=5)]
+    """Slices of learned and of unseen patients by which the criterion judges a checkpoint; fewer cannot show memory."""
     memorised: Annotated[float, Field(gt=0, lt=1)]
     """Training stops where samples for learned patients' maps are nearer to their images than this share of how far
-    those for unseen patients' are from theirs."""
+    those for unseen patients' are from theirs, unless that may be chance."""
     inner: Annotated[float, Field(gt=0, lt=1)]
     """Share of the training patients that the weights never learn from: they choose the checkpoint and stop it."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

@@ -12,6 +12,9 @@ SHIFT = 0.125
 """Largest translation, as a share of the side."""
 CUT = 0.4
 """Side of the square that is cut out, as a share of the image's."""
+ALIKE = 0.1
+"""Features nearer than this are matched by a squared error: where real and made are alike but for rounding, an absolute
+one's gradient would be the sign of the rounding error, as large as any other."""
 
 
 def augmented(image: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
@@ -57,5 +60,6 @@ def critic_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
 
 def drawing_loss(real: Sequence[Tensor], made: Sequence[Tensor], matching: float) -> Tensor:
     """Hinge loss of the generator, and by how much the features differ from those of the real slice."""
-    apart = [functional.l1_loss(ours, theirs.detach()) for ours, theirs in zip(made[:-1], real[:-1], strict=True)]
+    pairs = zip(made[:-1], real[:-1], strict=True)
+    apart = [functional.smooth_l1_loss(ours, theirs.detach(), beta=ALIKE) for ours, theirs in pairs]
     return matching * torch.stack(apart).mean() - made[-1].mean()

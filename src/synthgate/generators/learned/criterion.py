@@ -9,7 +9,7 @@ of Haar wavelets, which the gate does not use.
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from synthgate.stats.distances import kernel_distance
 from synthgate.stats.neighbours import one_nn_accuracy
@@ -22,6 +22,8 @@ STEADIEST = 0.1
 
 COARSE = 2.0
 """Gaussian sigma in pixels before residuals are compared: what is coarse is learned by heart first, noise last."""
+CHANCE = 0.01
+"""A training is stopped only if so near by chance is less likely than this: few slices are near by chance often."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Judged:
     """0.5: painted slices are not told apart; 1: always."""
     nearness: float
     """Median distance of painted to real slices of learned patients, over that of unseen patients; 1: no memory."""
+    chance: float
+    """How likely distances this much smaller are by chance: Mann and Whitney's one-sided p, a slice being a unit."""
+
+    def memorises(self, limit: float) -> bool:
+        """Whether the weights know their patients: `nearness` below the limit, and not by chance."""
+        return self.nearness < limit and self.chance < CHANCE
 
     def row(self) -> dict[str, float]:
         """As a row of the plots' table."""
@@ -94,9 +102,9 @@ class Shown:
         channels = residuals.shape[1]
         return self.condition[:, :channels] + residuals * self.condition[:, -1:]
 
-    def apart(self) -> float:
-        """Median distance of painted to real residuals."""
-        return float(np.median(distances(self.painted, self.real, self.condition[:, -1] > 0)))
+    def apart(self) -> np.ndarray:
+        """[slice] distances of painted to real residuals."""
+        return distances(self.painted, self.real, self.condition[:, -1] > 0)
 
 
 def judge(step: int, learned: Shown, unseen: Shown) -> Judged:
@@ -106,9 +114,11 @@ def judge(step: int, learned: Shown, unseen: Shown) -> Judged:
     ours, real = (part / spread / np.sqrt(part.shape[1]) for part in (ours, real))
     told = one_nn_accuracy(ours, real, unseen.patient, unseen.patient)
     apart = kernel_distance(ours, real)
+    near, far = learned.apart(), unseen.apart()
     return Judged(
         step=step,
         kernel_distance=float("nan") if apart is None else apart,
         one_nn_accuracy=float("nan") if told is None else told,
-        nearness=learned.apart() / max(unseen.apart(), 1e-9),
+        nearness=float(np.median(near) / max(np.median(far), 1e-9)),
+        chance=float(stats.mannwhitneyu(near, far, alternative="less").pvalue),
     )

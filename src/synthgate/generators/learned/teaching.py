@@ -30,6 +30,9 @@ from synthgate.scratch import Scratch
 
 GRID = 4
 """Slices in a grid of samples."""
+LEAST = 1e-6
+"""AdamW's epsilon for a GAN. Its first gradients are tiny, as last layers begin at zero, and are not averaged (beta 0):
+with the usual 1e-8 each makes a whole step, in the direction of a rounding error too, and no two devices agree."""
 
 
 def average_of(network: nn.Module, decay: float) -> AveragedModel:
@@ -55,10 +58,13 @@ class Teaching(LightningModule):
     def configure_optimizers(self) -> Any:
         """The network's, then the critic's where there is one; both rates follow the same course."""
         fitting, params = self.params.fitting, self.params
-        rated = [(self.network, fitting.learning_rate, (0.9, 0.99))]
+        rated, betas, least = [(self.network, fitting.learning_rate)], (0.9, 0.99), 1e-8
         if self.critic is not None and isinstance(params, Gan):
-            rated = [(self.network, fitting.learning_rate, (0.0, 0.99)), (self.critic, params.critic_rate, (0.0, 0.99))]
-        optimisers = [torch.optim.AdamW(m.parameters(), lr=r, betas=b, weight_decay=1e-4) for m, r, b in rated]
+            rated, betas, least = [*rated, (self.critic, params.critic_rate)], (0.0, 0.99), LEAST
+        optimisers = [
+            torch.optim.AdamW(one.parameters(), lr=rate, betas=betas, eps=least, weight_decay=1e-4)
+            for one, rate in rated
+        ]
         warm = max(1, min(100, fitting.steps // 20))
 
         def course(step: int) -> float:
@@ -129,7 +135,7 @@ class Chooser(Callback):
         return min(sound, key=lambda one: (math.isnan(one.kernel_distance), one.kernel_distance))
 
     def _memorises(self, one: Judged) -> bool:
-        return one.nearness < self.params.fitting.memorised
+        return one.memorises(self.params.fitting.memorised)
 
     def kept(self, step: int) -> Path:
         """Where the weights of a step's average are."""
