@@ -27,10 +27,12 @@ from synthgate.learning import devices
 from synthgate.params import Compute
 from synthgate.scratch import Scratch
 
+SAME = 0.05
+"""Largest difference of 99 % of diffusion's weights, as a share of how far training moved the median weight: processes
+add float32 gradients in another order. The rest are those without a gradient, as biases before a normalisation: AdamW
+divides their rounding errors by their size. A GAN's median weight hardly moves in so few steps."""
 APART = 0.02
-"""Of all weights together, as a share of how far training moved them: processes add float32 gradients in another order.
-Of four seeds the GAN's are 0.00002 to 0.003 apart, the same as one process whose first weights are changed by half a
-rounding error. Half of the batch is 1.1 and more apart."""
+"""Of all weights together, as a share of how far training moved them. Half of the batch is 1.1 and more apart."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,8 @@ def test_two_processes_train_to_the_same_as_one_with_the_doubled_batch(made, two
     start = trained(tmp_path / "start", made, fitted(row, learning_rate=1e-12))
     apart, moved = (np.abs(weights(one) - weights(other)) for other in (both, start))
     assert np.linalg.norm(apart) < APART * np.linalg.norm(moved)
+    if row is DIFFUSION:
+        assert np.quantile(apart, 0.99) < SAME * np.median(moved)
     ours, theirs = (cards.read(folder).facts for folder in (one, both))
     assert theirs["stopped_at"] == ours["stopped_at"]
     assert theirs["checkpoint"] == pytest.approx(ours["checkpoint"], rel=0.01)
