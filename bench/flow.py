@@ -28,6 +28,7 @@ from synthgate.files import write_json, write_text
 from synthgate.generators import training
 from synthgate.generators.generator import load
 from synthgate.generators.learned import criterion, diffusion
+from synthgate.generators.learned.conditions import image_of
 from synthgate.generators.learned.painter import Painter, build, paint
 from synthgate.generators.learned.paintings import set_apart
 from synthgate.generators.learned.slices import Batches, Slices
@@ -73,10 +74,9 @@ class Asked:
     patient: np.ndarray
     """Number of the patient."""
 
-    def images(self, residual: np.ndarray | float) -> np.ndarray:
+    def images(self, residual: np.ndarray) -> np.ndarray:
         """Residuals on the mean images of the slices."""
-        told = self.condition[:, : self.real.shape[1]] + residual
-        return np.asarray(np.clip(told * self.condition[:, -1:], 0, None), np.float32)
+        return np.clip(image_of(residual, self.condition), 0, None)
 
 
 def row_of(flow: str, steps: int, fitted: int) -> Diffusion:
@@ -91,8 +91,8 @@ def row_of(flow: str, steps: int, fitted: int) -> Diffusion:
     )  # fmt: skip
 
 
-def prepared(store: Store, scratch: Scratch) -> tuple[Painter, Slices, Slices]:
-    """What both flows share: a painter's styles, conditions and spread; slices of learned and of unseen patients."""
+def prepared(store: Store, scratch: Scratch) -> tuple[Slices, Slices]:
+    """What both flows share: a painter's styles and conditions; slices of learned and of unseen patients."""
     cases = store.select("train")
     study = params.load(ROOT / "params.yaml").studies[STUDY]
     row = row_of("rectified", 1, 1)
@@ -112,20 +112,20 @@ def prepared(store: Store, scratch: Scratch) -> tuple[Painter, Slices, Slices]:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
         labels = {number: store.label(cases[number]) for number in chosen}
         maps = [np.where(labels[n] > 0, labels[n], heads[n].map) for n in chosen]
-        tables = [painter.styles.table(painter.styles.means[n]) for n in chosen]
+        tables = [painter.styles.table(painter.styles.known[n]) for n in chosen]
         return Slices(store, [cases[n] for n in chosen], maps, tables, painter.conditions, row.seed)
 
-    return painter, slices(False), slices(True)
+    return slices(False), slices(True)
 
 
-def learned(flow: str, steps: int, painter: Painter, slices: Slices, scratch: Scratch) -> tuple[nn.Module, float]:
+def learned(flow: str, steps: int, slices: Slices, scratch: Scratch) -> tuple[nn.Module, float]:
     """The averaged network after so many steps of a flow, and its last mean loss; a killed training continues."""
     row = row_of(flow, 1, steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(row.seed)
         network = build(row, len(slices.store.channels), slices.conditions).to(memory_format=torch.channels_last)
-        module = Teaching(network, None, row, painter.spread)
-    batches = Batches(slices, BATCH, painter.spread)
+        module = Teaching(network, None, row)
+    batches = Batches(slices, BATCH)
     curve = loop.fit(module, batches, steps, 100, scratch.path / f"{flow}.ckpt", flow, BATCH)
     average: nn.Module = module.average.module.eval()
     return average.to("cuda" if torch.cuda.is_available() else "cpu"), curve[-1][1]
@@ -140,13 +140,11 @@ def asked(slices: Slices, count: int) -> Asked:
         large = planes[area > np.median(area)]
         rows += list(large[((np.arange(count) + 0.5) * len(large) / count).astype(int)])
     residual, condition, group = slices.take(np.array(rows))
-    real = np.clip((condition[:, : residual.shape[1]] + residual) * condition[:, -1:], 0, None).astype(np.float32)
+    real = np.clip(image_of(residual, condition), 0, None)
     return Asked(real, condition, group, np.repeat(np.arange(len(slices.maps)), count))
 
 
-def painted(
-    networks: dict[str, nn.Module], told: Asked, spread: float
-) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
+def painted(networks: dict[str, nn.Module], told: Asked) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
     """Arm → images [slice, noise, channel, x, y], and arm → seconds a slice of each turn; all arms in every turn."""
     images: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
     seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
@@ -165,7 +163,7 @@ def painted(
             start = time.perf_counter()
             residual = paint(networks[flow], row_of(flow, steps, 1), condition, group, draw).float().cpu().numpy()
             seconds[arm].append((time.perf_counter() - start) / len(part))
-            images[arm].append(residual * spread)
+            images[arm].append(residual)
         print(f"painted: {done + 1}/{len(turns)} turns", file=sys.stderr, flush=True)
     order = np.lexsort(np.array(where).T[::-1])
     return {
@@ -226,7 +224,7 @@ def compared(images: dict[str, np.ndarray], told: Asked) -> tuple[dict[str, Any]
     weights = np.concatenate([np.ones((1, size)), rng.multinomial(size, np.full(size, 1 / size), RESAMPLES)])
     for name, embed in spaces(told.real).items():
         real = embed(told.real)
-        alone = over(apart(embed(told.images(0.0)), real, told.patient, told.patient), weights)[0]
+        alone = over(apart(embed(told.images(np.zeros_like(told.real))), real, told.patient, told.patient), weights)[0]
         margins[name] = FIDELITY_MARGIN * float(alone)
         distance, diverse = {}, {}
         for arm, parts in images.items():
@@ -309,10 +307,10 @@ def main(*arguments: str) -> int:
         print(f"bench/flow.py: {error}", file=sys.stderr)
         return 2
     with Scratch.opened("bench-flow", {"steps": asked_for.steps}, root=ROOT / ".scratch") as scratch:
-        painter, ours, unseen = prepared(store, scratch)
-        fitted = {flow: learned(flow, asked_for.steps, painter, ours, scratch) for flow in ("rectified", "ddpm")}
+        ours, unseen = prepared(store, scratch)
+        fitted = {flow: learned(flow, asked_for.steps, ours, scratch) for flow in ("rectified", "ddpm")}
     told = asked(unseen, asked_for.slices)
-    images, seconds = painted({flow: network for flow, (network, _) in fitted.items()}, told, painter.spread)
+    images, seconds = painted({flow: network for flow, (network, _) in fitted.items()}, told)
     found, margins = compared(images, told)
     out = {
         "steps": asked_for.steps, "losses": {flow: loss for flow, (_, loss) in fitted.items()},

@@ -93,8 +93,8 @@ def test_the_parts_of_a_batch_are_the_batch(made):
     cases = made.select("train")
     maps = [made.label(case) for case in cases]
     conditions = Conditions.of((1, 2), ("site",), [case.attributes for case in cases])
-    tables = [np.full((256, 2), 0.5, np.float32)] * len(cases)
-    batches = Batches(Slices(made, cases, maps, tables, conditions, 0), 6, 1.0)
+    tables = [np.full((256, 4), 0.5, np.float32)] * len(cases)
+    batches = Batches(Slices(made, cases, maps, tables, conditions, 0), 6)
     parts = [batches(5, rank, 3) for rank in range(3)]
     for whole, *some in zip(batches(5), *parts, strict=True):
         assert torch.equal(torch.stack(some, 1).flatten(0, 1), whole)

@@ -17,7 +17,7 @@ from synthgate.cohort.folder import read_table
 from synthgate.errors import ArtefactError, CohortError
 from synthgate.generators.anatomy import FIRST_CLUSTER
 from synthgate.generators.generator import load
-from synthgate.generators.learned.conditions import Conditions
+from synthgate.generators.learned.conditions import Conditions, image_of
 from synthgate.generators.learned.inpainting import REACH, SOLID, Gaps, weights_of
 from synthgate.generators.learned.networks import Within
 from synthgate.generators.learned.slices import Slices
@@ -199,7 +199,7 @@ def test_training_slices_hold_the_image_around_their_gaps_and_what_the_gap_lacks
     rows = slices.index()
     residual, told, _ = slices.take(rows, None, np.arange(len(rows)))
     region = told[:, -1:]
-    for (number, plane), one, there in zip(rows, told[:, :2] + residual, told[:, -2], strict=True):
+    for (number, plane), one, there in zip(rows, image_of(residual, told), told[:, -2], strict=True):
         image = made.image(cases[number])[:, :, :, plane]
         np.testing.assert_allclose(one[:, there > 0], image[:, there > 0], atol=1e-6)
     assert not (residual * (1 - region)).any() and (residual * region).any(axis=(1, 2, 3)).all()
@@ -209,15 +209,15 @@ def test_training_slices_hold_the_image_around_their_gaps_and_what_the_gap_lacks
 
 def test_within_a_region_the_mean_image_is_told_and_around_it_the_image():
     conditions = Conditions.of([1, 16], (), [], True)
-    planes = np.random.default_rng(0).random((1, 4, 6, 6)).astype(np.float32)
+    planes = np.random.default_rng(0).random((1, 6, 6, 6)).astype(np.float32)
     image, region = np.full((1, 2, 6, 6), 7, np.float32), np.zeros((1, 6, 6), bool)
     region[:, 2:4] = True
     told = conditions.within(planes, image, region)
-    assert told.shape[1] == conditions.channels(2) == 5 and told.dtype == np.float32
+    assert told.shape[1] == conditions.channels(2) == 7 and told.dtype == np.float32
     assert (told[:, :2, ~region[0]] == 7).all()
     np.testing.assert_array_equal(told[:, :2, region[0]], planes[:, :2, region[0]])
-    np.testing.assert_array_equal(told[:, 2:4], planes[:, 2:])
-    np.testing.assert_array_equal(told[:, 4], region)
+    np.testing.assert_array_equal(told[:, 2:6], planes[:, 2:])
+    np.testing.assert_array_equal(told[:, 6], region)
 
 
 class Ones(torch.nn.Module):

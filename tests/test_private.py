@@ -83,7 +83,7 @@ def test_facts_say_what_is_claimed_and_what_is_not():
         "patient", "one added or removed", 0.25, 100,
     )  # fmt: skip
     assert facts["claim"] == claim(facts["epsilon"], 1e-3)
-    assert "weights only, not the anatomies, class means and attributes" in facts["claim"]
+    assert "weights only, not the anatomies, styles and attributes" in facts["claim"]
     assert "ε = 2.35 at δ = 0.001" in claim(2.341, 1e-3)  # rounded up: a claim never says less than was spent
 
 

@@ -96,7 +96,7 @@ def test_all_but_the_weights_is_of_the_public_source(folder, made, public):
     assert [head["patient"] for head in config["heads"]] == [f"public:Somebody {n}" for n in NUMBERS]
     assert {head["attributes"]["site"] for head in config["heads"]} == {"A", "C"}
     assert {key for key in weights if key.startswith("head.")} == {f"head.{name}" for name in names}
-    assert len(weights["style.means"]) == len(NUMBERS)
+    assert len(weights["style"]) == len(NUMBERS)
     assert load(folder).painter.conditions.groups == (("A",), ("C",))  # B, of half of the patients, is not among them
 
 

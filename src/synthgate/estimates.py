@@ -198,7 +198,7 @@ def painter_seconds(params: Learned, channels: int, size: tuple[int, int], devic
         return Drawn(image, told, group, torch.randn_like(image), torch.rand(count, CHANCES))
 
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
-        module = teaching.module_of(params, channels, conditions, 1.0)
+        module = teaching.module_of(params, channels, conditions)
         with contextlib.redirect_stderr(io.StringIO()):
             fit(module, batch, 2 + REPEATS, 2 + REPEATS, Path(folder) / "checkpoint", "", count, accelerator=device)
         start = time.perf_counter()

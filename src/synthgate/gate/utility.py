@@ -10,7 +10,6 @@ from synthgate.cohort.store import Store
 from synthgate.files import read_json, write_json
 from synthgate.gate.verdict import Axis, Finding, Weight
 from synthgate.learning import weights
-from synthgate.learning.fitting import trained
 from synthgate.learning.regions import Regions
 from synthgate.learning.sampler import Pool, Sampler
 from synthgate.learning.scoring import score
@@ -63,6 +62,8 @@ def _scores(
     name: str, pools: Sequence[Pool], real: Store, regions: Regions, segmenter: Segmenter, draw: int, scratch: Scratch
 ) -> np.ndarray:
     """Dice [validation case, region] of one training, NaN where the patient has no such region."""
+
+    from synthgate.learning.fitting import trained  # Lightning takes seconds
 
     def make(path: Path) -> None:
         folder = trained(scratch, name, Sampler(pools, regions, segmenter, draw), len(real.channels))

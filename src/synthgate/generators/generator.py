@@ -26,7 +26,7 @@ from synthgate.params import KINDS, Learned
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-FORMAT = 2
+FORMAT = 3
 
 
 class Painter(Protocol):

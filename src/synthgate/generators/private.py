@@ -159,12 +159,12 @@ def _quiet() -> Iterator[None]:
 def claim(spent: float, delta: float, public: bool = False) -> str:
     """What is claimed, and what is not; `public` where nothing but the weights was taken from patients."""
     covered = (
-        "This covers the generator's weights only, not the anatomies, class means and attributes taken from patients; "
-        "what is pooled over patients to train the weights (clusters, usual class means) is taken as given."
+        "This covers the generator's weights only, not the anatomies, styles and attributes taken from patients; "
+        "what is pooled over patients to train the weights (clusters, usual styles) is taken as given."
     )
     if public:
         covered = (
-            "Anatomies, class means and attributes come from a public source, so this covers its images too, however "
+            "Anatomies, styles and attributes come from a public source, so this covers its images too, however "
             "many; not their cards, nor what the gate says of them."
         )
     return (

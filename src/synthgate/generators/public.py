@@ -1,4 +1,4 @@
-"""A public source: the people whose anatomies, class means and attributes a private generator has (docs/private.md)."""
+"""A public source: the people whose anatomies, styles and attributes a private generator has (docs/private.md)."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -11,7 +11,6 @@ from torch import nn
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError, LineageError
 from synthgate.learning import weights
-from synthgate.learning.fitting import trained
 from synthgate.learning.regions import Regions
 from synthgate.learning.sampler import Pool, Sampler
 from synthgate.learning.segmenter import build, predict
@@ -62,6 +61,8 @@ def cross_fit(
     scratch: Scratch,
 ) -> list[Path]:
     """Train one segmenter per fold on the cases of the other folds; returns their folders in scratch, fold by fold."""
+    from synthgate.learning.fitting import trained  # Lightning takes seconds
+
     folders = []
     for fold in range(max(fold_of.values()) + 1):
         others = [case for case in cases if fold_of[case.patient] != fold]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-BODY = 0.75
-"""Quantile above which the tail is taken to be exponential."""
+TAIL = 0.25
+"""Share of the values whose excess over the rest is taken to be exponential."""
 FEWEST = 8
 """Values below which nothing is extrapolated."""
 
@@ -11,16 +11,17 @@ FEWEST = 8
 def tail_limit(values: np.ndarray, rate: float) -> float | None:
     """The value that a share `rate` of fresh values would exceed; None for fewer than eight values.
 
-    Inside the sample it is the empirical quantile; beyond it an exponential tail above the 75 % quantile with the mean
-    excess found there (Pickands–Balkema–de Haan with shape 0, to which gaps between nearest neighbours tend).
+    Inside the sample it is the empirical quantile; beyond it the tail above three quarters of the values is taken to be
+    exponential (Pickands–Balkema–de Haan with shape 0, to which gaps between nearest neighbours tend). Its scale is
+    known by k excesses only: a fresh one over their mean is distributed as F(2, 2k), which the limit allows for.
     """
     values = np.sort(np.asarray(values, float))
     if len(values) < FEWEST:
         return None
-    body = float(np.quantile(values, BODY))
-    over = values[values > body] - body
-    # the mean excess of a handful of values is uncertain: one standard error is added
-    mean = float(over.mean()) * (1 + 1 / np.sqrt(len(over))) if len(over) else 0.0
-    extrapolated = body + mean * np.log(max((1 - BODY) / rate, 1.0))
+    count = int(TAIL * len(values))
+    body = float(values[-count - 1])
+    # fresh values exceed `body` in a share of (k + 1) / (n + 1); of these (1 + excess / (k · mean))^-k exceed the limit
+    beyond = count * (max((count + 1) / (len(values) + 1) / rate, 1.0) ** (1 / count) - 1)
+    extrapolated = body + float((values[-count:] - body).mean()) * beyond
     empirical = float(np.quantile(values, 1 - rate, method="higher"))
     return max(extrapolated, empirical)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthgate.generators.learned.conditions import image_of
 from synthgate.generators.learned.slices import Drawn
 
 SHIFT = 0.125
@@ -45,11 +46,9 @@ def draw(network: nn.Module, noise: Tensor, condition: Tensor, group: Tensor) ->
     return residual
 
 
-def judged(critic: nn.Module, residual: Tensor, batch: Drawn, spread: float) -> list[Tensor]:
+def judged(critic: nn.Module, residual: Tensor, batch: Drawn) -> list[Tensor]:
     """The critic's features of augmented images, logits last."""
-    channels = residual.shape[1]
-    where, mean = batch.condition[:, -1:], batch.condition[:, :channels]
-    seen: list[Tensor] = critic(augmented(mean + residual * spread * where, batch.condition, batch.uniform))
+    seen: list[Tensor] = critic(augmented(image_of(residual, batch.condition), batch.condition, batch.uniform))
     return seen
 
 

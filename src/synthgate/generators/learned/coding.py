@@ -65,9 +65,7 @@ class Coded:
     """Mean absolute error within the heads of unseen volumes, as a share of the mean absolute residual."""
 
 
-def code(
-    learned: Slices, unseen: Slices, params: Diffusion, spread: float, scratch: Scratch, what: str, compute: Compute
-) -> Coded:
+def code(learned: Slices, unseen: Slices, params: Diffusion, scratch: Scratch, what: str, compute: Compute) -> Coded:
     """Train an autoencoder on the volumes of `learned`, then encode them; resumes what a killed run left in scratch.
 
     Raises ParamsError where more than one device is asked for.
@@ -82,26 +80,26 @@ def code(
     units = (patch * latent.shrinks, patch * latent.shrinks, latent.shrinks)
     shape = (latent.channels, *(side // unit for side, unit in zip(latent.size, units, strict=True)))
     ours, theirs = (Volumes(part, latent.size, shape) for part in (learned, unseen))
-    autoencoder, folder = _trained(ours, params, spread, scratch, what, compute.accelerator)
+    autoencoder, folder = _trained(ours, params, scratch, what, compute.accelerator)
     if torch.cuda.is_available() and compute.accelerator != "cpu":
         autoencoder.cuda()  # Lightning has put it back on the CPU
     kept = scratch.within("latents")
     raw = Latents(ours, kept.path, lambda latent: latent)
     for number in tracked(ours.index(), len(ours.index()), f"{what}, latents", "volumes"):
         for mirrored in (False, True):
-            encode = functools.partial(_encode, autoencoder, ours, number, mirrored, params, spread)
+            encode = functools.partial(_encode, autoencoder, ours, number, mirrored, params)
             kept.once(raw.kept(number, mirrored).name, encode)
     space = Space(autoencoder, latent, *_measured(raw))
     with (folder / "curve.csv").open(encoding="utf-8") as stream:
         curve = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(stream)]
     return Coded(
         space, folder / latents.NAME, curve, replace(raw, scaled=space.scaled), theirs,
-        lost(autoencoder, theirs, spread),
+        lost(autoencoder, theirs),
     )  # fmt: skip
 
 
 def _trained(
-    volumes: Volumes, params: Diffusion, spread: float, scratch: Scratch, what: str, accelerator: str
+    volumes: Volumes, params: Diffusion, scratch: Scratch, what: str, accelerator: str
 ) -> tuple[Autoencoder, Path]:
     """The autoencoder, and the folder of its weights and `curve.csv`."""
     latent, fitting = params.latent, params.fitting
@@ -118,7 +116,7 @@ def _trained(
         if fitting.compile:
             module.autoencoder.compile()
         curve = loop.fit(
-            module, Batches(volumes, latent.batch, spread), latent.steps, latent.checkpoint_every, checkpoint,
+            module, Batches(volumes, latent.batch), latent.steps, latent.checkpoint_every, checkpoint,
             f"{what}, autoencoder", latent.batch, precision=fitting.precision, accelerator=accelerator,
         )  # fmt: skip
         folder.mkdir()
@@ -133,14 +131,14 @@ def _trained(
 
 @torch.inference_mode()
 def _encode(
-    autoencoder: Autoencoder, volumes: Volumes, number: int, mirrored: bool, params: Diffusion, spread: float,
+    autoencoder: Autoencoder, volumes: Volumes, number: int, mirrored: bool, params: Diffusion,
     path: Path,
 ) -> None:  # fmt: skip
     """Write what `Latents.kept` tells."""
     assert params.latent is not None
     device = next(autoencoder.parameters()).device
     residual, condition, _ = volumes.take(np.array([number]), np.array([mirrored]))
-    mean, _ = autoencoder.encode(torch.from_numpy(residual / np.float32(spread)).to(device))
+    mean, _ = autoencoder.encode(torch.from_numpy(residual).to(device))
     told = latents.pooled(torch.from_numpy(condition), params.latent, params.patch)
     made = {"latent": mean[0].float().cpu().numpy(), "condition": told[0].numpy()}
     save_file({key: np.ascontiguousarray(value) for key, value in made.items()}, path)
@@ -162,14 +160,13 @@ def _measured(raw: Latents) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.inference_mode()
-def lost(autoencoder: Autoencoder, volumes: Volumes, spread: float) -> float:
+def lost(autoencoder: Autoencoder, volumes: Volumes) -> float:
     """Mean absolute error within the heads of volumes, as a share of the mean absolute residual."""
     device = next(autoencoder.parameters()).device
     wrong = whole = 0.0
     for number in volumes.index():
         residual, condition, _ = (torch.from_numpy(part).to(device) for part in volumes.take(np.array([number])))
-        scaled = residual / spread
-        made = autoencoder.decode(autoencoder.encode(scaled)[0])
-        wrong += float(((made - scaled).abs() * condition[:, -1:]).sum())
-        whole += float(scaled.abs().sum())
+        made = autoencoder.decode(autoencoder.encode(residual)[0])
+        wrong += float(((made - residual).abs() * condition[:, -1:]).sum())
+        whole += float(residual.abs().sum())
     return wrong / max(whole, 1e-9)

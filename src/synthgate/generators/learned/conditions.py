@@ -1,23 +1,30 @@
-"""What a learned painter is told of a slice: the mean image of its classes, its lesion, its head; and its attributes.
+"""What a learned painter is told of a slice: its classes' mean image and spread, its lesion, head, and attributes.
 
 The mean image paints every class of the label map (lesion labels, intensity clusters) with the mean intensity it has in
-a patient: the patient's *style*. Painters learn what is left, the residual, so a style holds for a whole volume. The
+a patient, the spread with its standard deviation: the patient's *style*. Painters learn what is left, the residual in
+units of the spread, so contrast and strength of texture and noise hold for a whole volume, and are a patient's. The
 outermost pixels of a lesion are classes of their own: it fades into what is around it.
 
-A condition's first planes are what is painted on, its last one is where.
+A condition's first planes are what is painted on, the next ones how strongly, its last one is where.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 
 from synthgate.generators.anatomy import FEWEST, FIRST_CLUSTER
 
+Array = TypeVar("Array", np.ndarray, Tensor)
+
 VALUES = 256
 """Map values there can be."""
+LEAST = 0.01
+"""Smallest spread: a class that is all alike is painted so strongly."""
 RIMS = (128, 144)
 """Added to a lesion's values in its outermost pixels in the plane, and in the next ones."""
 AROUND = (32, 64)
@@ -53,58 +60,83 @@ def classes_of(values: Sequence[int]) -> tuple[int, ...]:
     return (*values, *rims, *(value + added for added in AROUND for value in values if value >= FIRST_CLUSTER))
 
 
-def means_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """[class, channel] mean intensities of `classes` in an image [channel, x, y, z] with its map [x, y, z].
+def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Means, then standard deviations, of `classes` in an image [channel, x, y, z] with its map [x, y, z].
 
-    NaN for a class of fewer than `FEWEST` voxels.
+    [class, 2 channel]; NaN for a class of fewer than `FEWEST` voxels.
     """
     zone = np.moveaxis(zones(np.moveaxis(codes, 2, 0)), 0, 2).ravel()
-    flat, count = image.reshape(len(image), -1), np.bincount(zone, minlength=VALUES)
-    total = np.stack([np.bincount(zone, channel, minlength=VALUES) for channel in flat], axis=1)
-    means = total / np.maximum(count, 1)[:, None]
-    return np.asarray(np.where(count[:, None] >= FEWEST, means, np.nan)[list(classes)], np.float32)
+    flat, count = image.reshape(len(image), -1), np.bincount(zone, minlength=VALUES)[:, None]
+
+    def mean_of(values: np.ndarray) -> np.ndarray:
+        total = np.stack([np.bincount(zone, channel, minlength=VALUES) for channel in values], axis=1)
+        return np.asarray(total / np.maximum(count, 1))
+
+    means = mean_of(flat)
+    spreads = np.sqrt(mean_of((flat - means.T[:, zone]) ** 2))
+    both = np.concatenate([means, np.maximum(spreads, LEAST)], axis=1)
+    return np.asarray(np.where(count >= FEWEST, both, np.nan)[list(classes)], np.float32)
+
+
+def residual_of(image: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    """What a painter learns of an image [channel, *space] with its condition [plane, *space]; 0 outside its head."""
+    count = len(image)
+    residual = (image - condition[:count]) / np.maximum(condition[count : 2 * count], LEAST)
+    return np.asarray(residual * condition[-1], np.float32)
+
+
+def image_of(residual: Array, condition: Array) -> Array:
+    """Undo `residual_of`, for [item, channel, *space] and [item, plane, *space]; else the mean image."""
+    count = residual.shape[1]
+    return condition[:, :count] + residual * condition[:, count : 2 * count] * condition[:, -1:]
 
 
 @dataclass(frozen=True)
 class Styles:
-    """Mean intensities of the classes in every training case; arrays [case, class, channel] and [class, channel]."""
+    """Means and spreads of the classes in every training case; arrays [case, class, 2 channel], [class, 2 channel]."""
 
     classes: tuple[int, ...]
     """Map values."""
-    means: np.ndarray
+    known: np.ndarray
     """NaN where a case lacks a class."""
     attributes: tuple[Mapping[str, str], ...]
     """Of each case."""
 
-    def table(self, means: np.ndarray) -> np.ndarray:
-        """[256, channel] float32 to index with a label map; what a case lacks is as in the mean case."""
-        table = np.zeros((VALUES, means.shape[-1]), np.float32)
-        table[list(self.classes)] = np.where(np.isfinite(means), means, self._usual)
+    def table(self, style: np.ndarray) -> np.ndarray:
+        """[256, 2 channel] float32 to index with a label map; what a case lacks is as in the mean case."""
+        table = np.zeros((VALUES, style.shape[-1]), np.float32)
+        table[list(self.classes)] = np.where(np.isfinite(style), style, self._usual)
         return table
 
     @cached_property
     def _usual(self) -> np.ndarray:
-        """[class, channel] of the mean case; a rim that no case has is as the rest of its class, else half bright."""
-        known = np.isfinite(self.means)
-        total = np.where(known, self.means, 0).sum(axis=0)
+        """Of the mean case; a rim that no case has is as the rest of its class, else half bright and as varied."""
+        known = np.isfinite(self.known)
+        total = np.where(known, self.known, 0).sum(axis=0)
         mean = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
         rest = [self.classes.index(plain_of(value)) for value in self.classes]
         return np.nan_to_num(np.where(np.isfinite(mean), mean, mean[rest]), nan=0.5)
 
-    def draw(self, wished: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
-        """A style [256, channel] that nobody has: between two cases that have the wished attributes.
+    def mixture(self, wished: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
+        """Weights of the cases, summing to 1, for a style that nobody has: between two who have the wished attributes.
 
-        Their differences from the mean of those cases are added with weights whose squares sum to one, so that styles
-        vary as much as the cases do. Where no case has all of the attributes, all cases serve.
+        Their differences from the mean of those who have them are added with weights whose squares sum to one, so that
+        styles vary as much as the cases do. Where no case has all of the attributes, all cases serve.
         """
         alike = [all(have.get(key) == value for key, value in wished.items()) for have in self.attributes]
-        rows = np.flatnonzero(alike) if any(alike) else np.arange(len(self.means))
-        filled = np.stack([self.table(self.means[row])[list(self.classes)] for row in rows])
-        middle = filled.mean(axis=0)
-        one, other = rng.choice(len(rows), 2, replace=len(rows) < 2)
+        rows = np.flatnonzero(alike) if any(alike) else np.arange(len(self.known))
+        one, other = rng.choice(rows, 2, replace=len(rows) < 2)
         angle = rng.uniform(0, np.pi / 2)
-        drawn = middle + np.cos(angle) * (filled[one] - middle) + np.sin(angle) * (filled[other] - middle)
-        return self.table(np.maximum(drawn, 0))
+        weights = np.zeros(len(self.known))
+        weights[rows] = (1 - np.cos(angle) - np.sin(angle)) / len(rows)
+        weights[one] += np.cos(angle)
+        weights[other] += np.sin(angle)
+        return weights
+
+    def mixed(self, weights: np.ndarray) -> np.ndarray:
+        """The style [256, 2 channel] of a mixture; nothing is less than half of what it is in any case."""
+        filled = np.where(np.isfinite(self.known), self.known, self._usual)
+        return self.table(np.maximum(np.tensordot(weights, filled, 1), filled.min(axis=0) / 2))
 
 
 @dataclass(frozen=True)
@@ -133,7 +165,7 @@ class Conditions:
 
     def channels(self, images: int) -> int:
         """Planes of a condition, for images of so many channels."""
-        return images + len(self.labels) + 1 + self.region
+        return 2 * images + len(self.labels) + 1 + self.region
 
     def group(self, person: Mapping[str, str]) -> int:
         """The class of these attributes; 0 where the training had nobody like that."""
@@ -141,7 +173,7 @@ class Conditions:
         return self.groups.index(wanted) + 1 if wanted in self.groups else 0
 
     def planes(self, codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
-        """[item, *space] map values and a style's table → [item, plane, *space] float32: mean image, lesion, head.
+        """[item, *space] map values and a style's table → [item, plane, *space] float32: mean, spread, lesion, head.
 
         `shares` [cluster, item, *space] are those of an anatomy.
         """
@@ -150,9 +182,9 @@ class Conditions:
         sigma = SOFT if shares is None else SHARED
         flat = (0, sigma, sigma, *[0] * (codes.ndim - 3))
         weight = np.maximum(ndimage.gaussian_filter(head, flat), 1e-3)
-        means = np.moveaxis(_painted(codes, table, shares), -1, 0)
-        mean = [ndimage.gaussian_filter(part, flat) / weight * head for part in means]
-        return np.stack([*mean, *lesion, head], axis=1).astype(np.float32)
+        style = np.moveaxis(_painted(codes, table, shares), -1, 0)
+        soft = [ndimage.gaussian_filter(part, flat) / weight * head for part in style]
+        return np.stack([*soft, *lesion, head], axis=1).astype(np.float32)
 
     def within(self, planes: np.ndarray, image: np.ndarray, region: np.ndarray) -> np.ndarray:
         """Planes [item, plane, *space] for painting only a region of an image's head, [item, channel, *space].
@@ -165,7 +197,7 @@ class Conditions:
 
 
 def _painted(codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
-    """[item, *space, channel]: every voxel as bright as its zone, or as its clusters by their shares."""
+    """[item, *space, 2 channel]: every voxel as bright and varied as its zone, or as its clusters by their shares."""
     zone = zones(codes)
     out = table[zone]
     if shares is not None:

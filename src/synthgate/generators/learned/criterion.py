@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import ndimage, stats
 
+from synthgate.generators.learned.conditions import image_of
 from synthgate.stats.distances import kernel_distance
 from synthgate.stats.neighbours import one_nn_accuracy
 
@@ -99,8 +100,7 @@ class Shown:
 
     def images(self, residuals: np.ndarray) -> np.ndarray:
         """Residuals on what they were painted on."""
-        channels = residuals.shape[1]
-        return self.condition[:, :channels] + residuals * self.condition[:, -1:]
+        return image_of(residuals, self.condition)
 
     def apart(self) -> np.ndarray:
         """[slice] distances of painted to real residuals."""

@@ -34,17 +34,16 @@ class Sliced:
     condition: np.ndarray
     group: np.ndarray
     patient: np.ndarray
-    spread: float
 
     @classmethod
-    def of(cls, slices: Slices, count: int, spread: float) -> "Sliced":
+    def of(cls, slices: Slices, count: int) -> "Sliced":
         """Slices spread evenly over the patients, from those with much of the head in them."""
         index = slices.index()
         area = np.array([(slices.maps[number][:, :, plane] > 0).sum() for number, plane in index])
         large = index[area > np.median(area)]
         rows = large[np.linspace(0, len(large) - 1, min(count, len(large))).round().astype(int)]
         residual, condition, group = slices.take(rows)
-        return cls(residual, condition, group, np.array([slices.cases[n].patient for n, _ in rows]), spread)
+        return cls(residual, condition, group, np.array([slices.cases[n].patient for n, _ in rows]))
 
     def shown(self, network: nn.Module, params: Learned) -> Shown:
         """Painted from plain noise, always the same."""
@@ -52,7 +51,7 @@ class Sliced:
         condition, group = torch.from_numpy(self.condition).to(device), torch.from_numpy(self.group).to(device)
         rng = np.random.default_rng([0, len(self.group)])
         painted = paint(network, params, condition, group, lambda: diffusion.plain(rng, condition, self.real.shape[1]))
-        return Shown(painted.float().cpu().numpy() * self.spread, self.real, self.condition, self.patient)
+        return Shown(painted.float().cpu().numpy(), self.real, self.condition, self.patient)
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,13 @@ class Middles:
     numbers: np.ndarray
     """Of the volumes."""
     space: Space
-    spread: float
 
     @classmethod
-    def of(cls, volumes: Volumes, count: int, space: Space, spread: float) -> "Middles":
+    def of(cls, volumes: Volumes, count: int, space: Space) -> "Middles":
         """As many volumes, evenly over the patients, as have `count` slices together."""
         index = volumes.index()
         some = np.linspace(0, len(index) - 1, min(-(-count // EACH), len(index))).round().astype(int)
-        return cls(volumes, index[some], space, spread)
+        return cls(volumes, index[some], space)
 
     def shown(self, network: nn.Module, params: Learned) -> Shown:
         """Painted from plain noise, always the same; a volume at a time is in memory."""
@@ -82,7 +80,7 @@ class Middles:
             large = np.flatnonzero(area >= np.median(area[area > 0]))
             planes = large[np.linspace(0, len(large) - 1, min(EACH, len(large))).round().astype(int)]
             rng = np.random.default_rng([0, int(number)])
-            painted = self.space.sample(network, condition, int(group), params, rng) * self.spread
+            painted = self.space.sample(network, condition, int(group), params, rng)
             patient = np.full(len(planes), self.volumes.slices.cases[number].patient)
             parts.append((*(np.moveaxis(v[..., planes], -1, 0) for v in (painted, residual, condition)), patient))
         return Shown(*(np.concatenate(some) for some in zip(*parts, strict=True)))

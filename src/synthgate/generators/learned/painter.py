@@ -1,4 +1,4 @@
-"""A learned painter: a network that adds to the mean image of an anatomy what the classes' means do not tell."""
+"""A learned painter: a network that adds to the mean image of an anatomy what a style does not tell."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import Anatomy
-from synthgate.generators.learned import adversarial, diffusion, networks, noise
-from synthgate.generators.learned.conditions import Conditions, Styles, classes_of
+from synthgate.generators.learned import adversarial, diffusion, networks, noise, tone
+from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, image_of
 from synthgate.generators.learned.inpainting import Originals, weights_of
 from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
@@ -81,8 +81,8 @@ class Painter:
     brush: Brush
     conditions: Conditions
     styles: Styles
-    spread: float
-    """Standard deviation of the residuals learned from."""
+    spectra: np.ndarray
+    """[case, channel, band] of the detail of the styles' cases (`tone.spectrum`)."""
     originals: Originals | None = None
     """The real heads; None where all is painted."""
 
@@ -100,7 +100,7 @@ class Painter:
         The network is on the current GPU where there is one, unless `accelerator` is cpu.
         """
         styles = Styles(
-            classes_of(config["classes"]), tables["style.means"], tuple(one["attributes"] for one in config["heads"])
+            classes_of(config["classes"]), tables["style"], tuple(one["attributes"] for one in config["heads"])
         )
         inpaints = params.paints == "lesion"
         conditions = Conditions.of(config["classes"], params.attributes, styles.attributes, inpaints)
@@ -112,7 +112,7 @@ class Painter:
         if isinstance(params, Diffusion) and params.latent is not None:
             brush = Whole(network, Space.built(tables, params, channels, folder), params)
         originals = Originals.found(folder, [one["key"] for one in config["heads"]]) if inpaints else None
-        return cls(brush, conditions, styles, float(tables["spread"][0]), originals)
+        return cls(brush, conditions, styles, tables["spectra"], originals)
 
     def sample(
         self, anatomies: Sequence[Anatomy], attributes: Sequence[Mapping[str, str]], rng: np.random.Generator
@@ -126,9 +126,13 @@ class Painter:
 
     def _head(self, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         """A whole image, [slice, channel, x, y]."""
-        table = self.styles.draw({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
+        weights = self.styles.mixture({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
         shares = None if anatomy.shares is None else np.moveaxis(anatomy.shares, 3, 1)
-        return self._painted(self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), table, shares), shown, rng)
+        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), self.styles.mixed(weights), shares)
+        spectrum = np.exp(np.tensordot(weights, np.log(np.maximum(self.spectra, 1e-9)), 1))
+        image = self._painted(condition, shown, rng)
+        mean = condition[:, : image.shape[1]]
+        return np.clip(mean + tone.toned(image - mean, condition[:, -1], spectrum), 0, BRIGHTEST)
 
     def _lesion(
         self, originals: Originals, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator
@@ -140,15 +144,14 @@ class Painter:
         weight = weights_of(np.moveaxis((anatomy.label > 0) | anatomy.real.lesion, 2, 0)) * (codes > 0)
         first, last = np.flatnonzero(weight.any(axis=(1, 2)))[[0, -1]]
         some = slice(first, last + 1)  # no need to paint the others
-        planes = self.conditions.planes(codes[some], self.styles.table(self.styles.means[originals.keys.index(key)]))
-        painted = self._painted(self.conditions.within(planes, image[some], weight[some] > 0), shown, rng)
+        planes = self.conditions.planes(codes[some], self.styles.table(self.styles.known[originals.keys.index(key)]))
+        condition = self.conditions.within(planes, image[some], weight[some] > 0)
+        painted = np.clip(self._painted(condition, shown, rng), 0, BRIGHTEST)
         image[some] += weight[some, None] * (painted - image[some])
         return image
 
     def _painted(self, condition: np.ndarray, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
-        residual = self.brush(condition, self.conditions.group(shown), rng) * self.spread
-        image = condition[:, : residual.shape[1]] + residual * condition[:, -1:]
-        return np.clip(image, 0, BRIGHTEST)
+        return image_of(self.brush(condition, self.conditions.group(shown), rng), condition)
 
 
 def _part(

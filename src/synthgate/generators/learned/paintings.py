@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from synthgate.cohort.store import StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing
 from synthgate.generators.anatomy import Mapped
-from synthgate.generators.learned import coding, latent, noise, teaching
-from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, means_of
+from synthgate.generators.learned import coding, latent, noise, teaching, tone
+from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, image_of, style_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
 from synthgate.generators.learned.inpainting import Gaps, write_originals
 from synthgate.generators.learned.privately import teach_privately
@@ -23,11 +23,8 @@ from synthgate.learning import loop, weights
 from synthgate.params import Compute, Diffusion, Learned
 from synthgate.scratch import Scratch
 
-MEASURED = 400
-"""Slices that the spread of the residuals is measured on."""
-USUAL_SPREAD = 0.1
 USUAL_ALIKE = (0.8, 0.5, 0.3, 0.2, 0.1, 0.0)
-"""Stand in for measured ones in private training; about those of the phantom's first patients."""
+"""Stands in for what is measured in private training; about that of the phantom's first patients."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,8 @@ def train(
     Raises CohortError where there are fewer than two patients: one is needed that the weights do not learn from.
     """
     store, cases, maps = shown.store, shown.cases, shown.maps
-    styles = Styles(classes_of(classes), _means(known, classes), known.attributes)
-    means = styles.means if shown is known else _means(shown, classes)
+    styles = Styles(classes_of(classes), _styles(known, classes), known.attributes)
+    theirs = styles.known if shown is known else _styles(shown, classes)
     inpaints = row.paints == "lesion"
     conditions = Conditions.of(classes, row.attributes, known.attributes, inpaints)
     private = row.privacy if isinstance(row, Diffusion) else None
@@ -71,13 +68,22 @@ def train(
 
     def slices(within: bool) -> Slices:
         chosen = [number for number, case in enumerate(cases) if (case.patient in inner) == within]
-        tables = [styles.table(means[number]) for number in chosen]
+        tables = [styles.table(theirs[number]) for number in chosen]
         told = [maps[number] for number in chosen]
         return Slices(store, [cases[number] for number in chosen], told, tables, conditions, row.seed)
 
     learned, unseen = slices(False), slices(True)
-    spread, alike = (USUAL_SPREAD, np.array(USUAL_ALIKE)) if private else _measured(learned)
-    tables = {"style.means": styles.means, "spread": np.array([spread]), "alike": np.asarray(alike)}
+    told = [styles.table(one) for one in styles.known]
+    everyone = Slices(known.store, known.cases, known.maps, told, conditions, row.seed)
+    spectra = [
+        tone.spectrum(image_of(part, planes) - planes[:, : part.shape[1]], planes[:, -1])
+        for part, planes in _middles(everyone)
+    ]
+    tables = {
+        "style": styles.known,
+        "spectra": np.stack(spectra),
+        "alike": np.array(USUAL_ALIKE) if private else _alike(learned),
+    }
     facts: dict[str, Any] = {"inner_patients": len(inner)} | ({} if private else {"slices": len(learned.index())})
     images: dict[str, Path] = {}
     if inpaints:
@@ -86,19 +92,19 @@ def train(
         images, facts["paints"] = write_originals(store, cases, scratch), row.paints
     home, what, judged, coded = scratch.within("painter"), f"train {name}", row.fitting.judged, None
     if private and isinstance(row, Diffusion):
-        taught: teaching.Taught | None = teach_privately(learned, row, private, spread, home, what, compute)
+        taught: teaching.Taught | None = teach_privately(learned, row, private, home, what, compute)
     else:
         exams: tuple[Exam, Exam]
         if isinstance(row, Diffusion) and row.latent is not None:
-            coded = coding.code(learned, unseen, row, spread, home, what, compute)
-            batches = Batches(coded.learned, row.fitting.batch, 1.0)
-            seen = Middles.of(coded.learned.volumes, judged, coded.space, spread)
-            exams = seen, Middles.of(coded.unseen, judged, coded.space, spread)
+            coded = coding.code(learned, unseen, row, home, what, compute)
+            batches = Batches(coded.learned, row.fitting.batch)
+            seen = Middles.of(coded.learned.volumes, judged, coded.space)
+            exams = seen, Middles.of(coded.unseen, judged, coded.space)
             tables |= coded.space.tables()
             facts["autoencoder_error"] = coded.lost
         else:
-            batches = Batches(learned, row.fitting.batch, spread)
-            exams = Sliced.of(learned, judged, spread), Sliced.of(unseen, judged, spread)
+            batches = Batches(learned, row.fitting.batch)
+            exams = Sliced.of(learned, judged), Sliced.of(unseen, judged)
         taught = teaching.teach(batches, exams, len(store.channels), conditions, row, home, what, compute)
     if taught is None:
         return None
@@ -108,10 +114,10 @@ def train(
     return Painted(tables, files, facts | taught.facts, curves, taught.history, taught.samples)
 
 
-def _means(mapped: Mapped, classes: Sequence[int]) -> np.ndarray:
-    """[case, class, channel]: the style of each case."""
+def _styles(mapped: Mapped, classes: Sequence[int]) -> np.ndarray:
+    """[case, class, 2 channel]: the style of each case."""
     pairs = zip(mapped.cases, mapped.maps, strict=True)
-    return np.stack([means_of(mapped.store.image(case), codes, classes_of(classes)) for case, codes in pairs])
+    return np.stack([style_of(mapped.store.image(case), codes, classes_of(classes)) for case, codes in pairs])
 
 
 def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
@@ -125,18 +131,19 @@ def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
     return set(np.random.default_rng([row.seed, 2]).permutation(patients)[:count])
 
 
-def _measured(slices: Slices) -> tuple[float, np.ndarray]:
-    """Spread of the residuals within heads, and how alike neighbouring slices are, band by band."""
+def _middles(slices: Slices) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Residuals [slice, channel, x, y] and conditions [slice, plane, x, y] of the middle half of each case."""
     index = slices.index()
-    residual, condition, _ = slices.take(index[np.linspace(0, len(index) - 1, MEASURED).round().astype(int)])
-    spread = float(residual.transpose(0, 2, 3, 1)[condition[:, -1] > 0].std())
-    alike = []
     for number in range(len(slices.cases)):
         planes = index[index[:, 0] == number]
-        inner = planes[len(planes) // 4 : -(len(planes) // 4) or None]
-        if len(inner) > 1:
-            alike.append(noise.likeness(slices.take(inner)[0]))
-    return max(spread, 1e-3), np.mean(alike, axis=0) if alike else np.zeros(len(noise.BANDS) - 1)
+        residual, condition, _ = slices.take(tone.middle(planes))
+        yield residual, condition
+
+
+def _alike(slices: Slices) -> np.ndarray:
+    """How alike neighbouring slices are, band by band."""
+    alike = [noise.likeness(residual) for residual, _ in _middles(slices) if len(residual) > 1]
+    return np.asarray(np.mean(alike, axis=0) if alike else np.zeros(len(noise.BANDS) - 1))
 
 
 def write_reports(painted: Painted | None, folder: Path) -> None:

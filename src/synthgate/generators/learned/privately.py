@@ -19,10 +19,8 @@ from synthgate.scratch import Scratch
 class Private(Teaching):
     """A diffusion painter's training under differential privacy: a step's batch is its number, and no loss is told."""
 
-    def __init__(
-        self, network: nn.Module, params: Diffusion, spread: float, plan: Plan, secret: Secret, shown: OfPatient
-    ):
-        super().__init__(network, None, params, spread)
+    def __init__(self, network: nn.Module, params: Diffusion, plan: Plan, secret: Secret, shown: OfPatient):
+        super().__init__(network, None, params)
         self.plan, self.secret, self.shown = plan, secret, shown
 
     def _learn(self, batch: Any) -> Tensor:
@@ -39,7 +37,7 @@ class Private(Teaching):
 
 
 def teach_privately(
-    learned: Slices, params: Diffusion, privacy: Privacy, spread: float, scratch: Scratch, what: str, compute: Compute
+    learned: Slices, params: Diffusion, privacy: Privacy, scratch: Scratch, what: str, compute: Compute
 ) -> Taught:
     """Train a diffusion painter with DP-SGD on all of `learned`: every step, and the last weights (docs/private.md).
 
@@ -50,14 +48,14 @@ def teach_privately(
             f"compute: private training uses one device, got {devices.ranks(compute)}; set devices and num_nodes to 1"
         )
     fitting = params.fitting
-    shown = OfPatient(learned, max(1, fitting.batch // privacy.patients), spread)
+    shown = OfPatient(learned, max(1, fitting.batch // privacy.patients))
     plan = planned(privacy, shown.patients, fitting.steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         network = network_of(params, len(learned.store.channels), learned.conditions)
         refuse_mixing(network)
         key = scratch.path / "secret"
-        module = Private(network, params, spread, plan, Secret.kept(key), shown)
+        module = Private(network, params, plan, Secret.kept(key), shown)
     checkpoint, out = scratch.path / "training.ckpt", scratch.path / "average"
 
     def make(folder: Path) -> None:

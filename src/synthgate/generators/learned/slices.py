@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from synthgate.cohort.store import Store, StoredCase
-from synthgate.generators.learned.conditions import Conditions
+from synthgate.generators.learned.conditions import Conditions, residual_of
 from synthgate.generators.learned.inpainting import Gaps
 
 UNTOLD = 0.1
@@ -49,7 +49,7 @@ class Slices:
     maps: Sequence[np.ndarray]
     """Label map of each case, [x, y, slice]."""
     tables: Sequence[np.ndarray]
-    """Style of each case, [256, channel]."""
+    """Style of each case, [256, 2 channel]."""
     conditions: Conditions
     seed: int
     gaps: Gaps | None = None
@@ -85,7 +85,7 @@ class Slices:
             if self.gaps is not None:
                 rng = np.random.default_rng([number, plane] if seeds is None else seeds[item])
                 told = self.conditions.within(told[None], image[None], self.gaps.region(codes, rng)[None])[0]
-            residuals.append((image - told[: len(image)]) * told[-1])
+            residuals.append(residual_of(image, told))
             planes.append(told)
             groups.append(self.conditions.group(self.cases[number].attributes))
         return flipped(np.stack(residuals), mirrored), flipped(np.stack(planes), mirrored), np.array(groups)
@@ -102,7 +102,7 @@ class Drawn(NamedTuple):
     """One step's batch; tensors [item, …]."""
 
     residual: Tensor
-    """[item, channel, *space], of unit spread over all items."""
+    """[item, channel, *space], of about unit spread."""
     condition: Tensor
     group: Tensor
     """Classes."""
@@ -115,8 +115,8 @@ class Drawn(NamedTuple):
 class OfPatient:
     """What a private step is shown of a patient: some slices, drawn by that patient's own generator."""
 
-    def __init__(self, slices: Slices, size: int, spread: float) -> None:
-        self.slices, self.size, self.spread = slices, size, spread
+    def __init__(self, slices: Slices, size: int) -> None:
+        self.slices, self.size = slices, size
         index = slices.index()
         who = np.array([slices.cases[number].patient for number, _ in index])
         self._of = {patient: index[who == patient] for patient in dict.fromkeys(who)}
@@ -128,23 +128,23 @@ class OfPatient:
 
     def __call__(self, patient: str, rng: np.random.Generator) -> Drawn:
         """`size` slices of a patient."""
-        return _drawn(self.slices, self._of[patient], self.size, self.spread, rng, slice(None))
+        return _drawn(self.slices, self._of[patient], self.size, rng, slice(None))
 
 
 class Batches:
     """The batch of any step: some items, half of them mirrored, some without attributes; and the step's chances."""
 
-    def __init__(self, source: Source, size: int, spread: float) -> None:
-        self.source, self.size, self.spread = source, size, spread
+    def __init__(self, source: Source, size: int) -> None:
+        self.source, self.size = source, size
         self._index = source.index()
 
     def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Drawn:
         """The batch of a step; of `ranks` devices each takes its part, and all together the whole."""
         rng = np.random.default_rng([self.source.seed, step])
-        return _drawn(self.source, self._index, self.size, self.spread, rng, slice(rank, None, ranks))
+        return _drawn(self.source, self._index, self.size, rng, slice(rank, None, ranks))
 
 
-def _drawn(source: Source, index: np.ndarray, size: int, spread: float, rng: np.random.Generator, part: slice) -> Drawn:
+def _drawn(source: Source, index: np.ndarray, size: int, rng: np.random.Generator, part: slice) -> Drawn:
     """Of `size` items drawn from `index`, a part."""
     rows = index[rng.integers(len(index), size=size)]
     mirrored, untold = rng.random(size) < 0.5, rng.random(size) < UNTOLD
@@ -153,5 +153,5 @@ def _drawn(source: Source, index: np.ndarray, size: int, spread: float, rng: np.
     seeds = rng.integers(2**62, size=size)
     mine = np.arange(size)[part]
     residual, condition, group = source.take(rows[mine], mirrored[mine], seeds[mine])
-    parts = (residual / np.float32(spread), condition, np.where(untold[mine], 0, group), noise[mine], uniform[mine])
+    parts = (residual, condition, np.where(untold[mine], 0, group), noise[mine], uniform[mine])
     return Drawn(*map(torch.from_numpy, parts))

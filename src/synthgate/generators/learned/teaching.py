@@ -48,10 +48,10 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 class Teaching(LightningModule):
     """One painter's training: AdamW, a short warm-up, then a cosine to zero; hinge GAN or diffusion."""
 
-    def __init__(self, network: nn.Module, critic: nn.Module | None, params: Learned, spread: float) -> None:
+    def __init__(self, network: nn.Module, critic: nn.Module | None, params: Learned) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.critic, self.params, self.spread = network, critic, params, spread
+        self.network, self.critic, self.params = network, critic, params
         self.average = average_of(network, params.fitting.ema)
         self.average.requires_grad_(False)
 
@@ -98,14 +98,12 @@ class Teaching(LightningModule):
         assert self.critic is not None
         ours, theirs = self.optimizers()  # type: ignore[attr-defined]
         made = adversarial.draw(self.network, batch.noise, batch.condition, batch.group)
-        real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
-        made_seen = adversarial.judged(self.critic, made.detach(), batch, self.spread)
+        real_seen = adversarial.judged(self.critic, batch.residual, batch)
+        made_seen = adversarial.judged(self.critic, made.detach(), batch)
         self._step(theirs, adversarial.critic_loss(real_seen, made_seen))
         with torch.no_grad():
-            real_seen = adversarial.judged(self.critic, batch.residual, batch, self.spread)
-        loss = adversarial.drawing_loss(
-            real_seen, adversarial.judged(self.critic, made, batch, self.spread), params.matching
-        )
+            real_seen = adversarial.judged(self.critic, batch.residual, batch)
+        loss = adversarial.drawing_loss(real_seen, adversarial.judged(self.critic, made, batch), params.matching)
         self._step(ours, loss)
         return loss
 
@@ -216,7 +214,7 @@ def _teach(
     fitting = params.fitting
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        module = module_of(params, channels, conditions, batches.spread)
+        module = module_of(params, channels, conditions)
     chooser = Chooser(*exams, params, folder, what)
     strategy: Any = "auto"
     if devices.ranks(compute) > 1:
@@ -240,13 +238,13 @@ def _told(judged: Judged) -> dict[str, float | None]:
     return {key: value if math.isfinite(value) else None for key, value in judged.row().items()}
 
 
-def module_of(params: Learned, channels: int, conditions: Conditions, spread: float) -> Teaching:
+def module_of(params: Learned, channels: int, conditions: Conditions) -> Teaching:
     """The training of a row of `generators`, from fresh weights; a GAN's with its critic."""
     critic = None
     if isinstance(params, Gan):
         inputs = channels + conditions.channels(channels)
         critic = networks.critic(inputs, params.critic_features, params.critic_levels)
-    return Teaching(network_of(params, channels, conditions), critic, params, spread)
+    return Teaching(network_of(params, channels, conditions), critic, params)
 
 
 def network_of(params: Learned, channels: int, conditions: Conditions) -> nn.Module:

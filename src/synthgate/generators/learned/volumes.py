@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from synthgate.generators.anatomy import box_of
+from synthgate.generators.learned.conditions import residual_of
 from synthgate.generators.learned.slices import Slices, flipped
 
 
@@ -88,7 +89,7 @@ class Volumes:
             window = Window.around(codes > 0, self.size)
             told = self.slices.conditions.planes(window.cut(codes)[None], self.slices.tables[number])[0]
             image = window.cut(self.slices.store.image(case))
-            residuals.append((image - told[: len(image)]) * told[-1])
+            residuals.append(residual_of(image, told))
             planes.append(told)
             groups.append(self.slices.conditions.group(case.attributes))
         return flipped(np.stack(residuals), mirrored), flipped(np.stack(planes), mirrored), np.array(groups)
