@@ -82,7 +82,7 @@ class Painter:
     conditions: Conditions
     styles: Styles
     spectra: np.ndarray
-    """[case, channel, band] of the styles' cases (`tone.spectrum`)."""
+    """[case, channel, band] of the detail of the styles' cases (`tone.spectrum`)."""
     originals: Originals | None = None
     """The real heads; None where all is painted."""
 
@@ -130,7 +130,9 @@ class Painter:
         shares = None if anatomy.shares is None else np.moveaxis(anatomy.shares, 3, 1)
         condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), self.styles.mixed(weights), shares)
         spectrum = np.exp(np.tensordot(weights, np.log(np.maximum(self.spectra, 1e-9)), 1))
-        return np.clip(tone.toned(self._painted(condition, shown, rng), condition[:, -1], spectrum), 0, BRIGHTEST)
+        image = self._painted(condition, shown, rng)
+        mean = condition[:, : image.shape[1]]
+        return np.clip(mean + tone.toned(image - mean, condition[:, -1], spectrum), 0, BRIGHTEST)
 
     def _lesion(
         self, originals: Originals, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator

@@ -75,7 +75,10 @@ def train(
     learned, unseen = slices(False), slices(True)
     told = [styles.table(one) for one in styles.known]
     everyone = Slices(known.store, known.cases, known.maps, told, conditions, row.seed)
-    spectra = [tone.spectrum(image_of(part, planes), planes[:, -1]) for part, planes in _middles(everyone)]
+    spectra = [
+        tone.spectrum(image_of(part, planes) - planes[:, : part.shape[1]], planes[:, -1])
+        for part, planes in _middles(everyone)
+    ]
     tables = {
         "style": styles.known,
         "spectra": np.stack(spectra),

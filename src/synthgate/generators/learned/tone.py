@@ -1,8 +1,8 @@
 """Images as detailed, frequency by frequency, as those of patients: sharpness and noise tell a scanner.
 
-What a patient's image has of each band of frequencies is of the style, and a painted image is given as much by a gain:
-nothing is there that is not painted. (Noise added to fill a band would lie everywhere, where patients' finest detail is
-mostly at edges; and detail beside the mean image is not the same for a patient's own map, whose borders are hard.)
+Networks paint too softly what cannot be foretold. What a patient's detail (image minus mean image) has of each band of
+frequencies is of the style, and a painted volume is given as much by a gain, so nothing is there that is not painted.
+(Noise added to fill a band would lie everywhere, where patients' finest detail is mostly at edges.)
 """
 
 import functools
@@ -13,10 +13,6 @@ EDGES = (0.0, 0.03, 0.07, 0.12, 0.18, 0.25, 0.32, 0.4, 0.51)
 """Of frequencies along x and along y, in cycles per pixel; an interval of each is a band: grids are resampled along the
 axes, which leaves less in the corners of a spectrum."""
 INTERVALS = range(len(EDGES) - 1)
-LOWEST = np.array([np.hypot(EDGES[i], EDGES[j]) for i in INTERVALS for j in INTERVALS])
-"""[band] lowest frequency of it."""
-COARSE = 0.1
-"""Lowest frequency that is changed; below it are anatomy and shading."""
 MOST = 2.0
 """Largest gain, and the inverse of the smallest."""
 
@@ -26,20 +22,13 @@ def middle(planes: np.ndarray) -> np.ndarray:
     return planes[len(planes) // 4 : -(len(planes) // 4) or None]
 
 
-def _centred(image: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Slices [slice, channel, x, y] with 0 as their mean in the head [slice, x, y], and outside it."""
-    inside = head[:, None]
-    total = (image * inside).sum(axis=(2, 3), keepdims=True)
-    return np.asarray((image - total / np.maximum(inside.sum(axis=(2, 3), keepdims=True), 1)) * inside)
-
-
-def spectrum(image: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """[channel, band] power for each voxel of the head [slice, x, y] of slices [slice, channel, x, y].
+def spectrum(detail: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """[channel, band] power for each voxel of the head of slices' detail [slice, channel, x, y], 0 outside it.
 
     That of white noise of unit spread is 1.
     """
-    power = (np.abs(np.fft.fft2(_centred(image, head))) ** 2).sum(0) / max(head.sum(), 1)
-    x, y = (np.searchsorted(EDGES, np.abs(np.fft.fftfreq(side)), "right") - 1 for side in image.shape[2:])
+    power = (np.abs(np.fft.fft2(detail)) ** 2).sum(0) / max(head.sum(), 1)
+    x, y = (np.searchsorted(EDGES, np.abs(np.fft.fftfreq(side)), "right") - 1 for side in detail.shape[2:])
     parts = [power[:, np.outer(x == i, y == j)] for i in INTERVALS for j in INTERVALS]
     return np.stack([part.mean(1) if part.size else np.ones(len(power)) for part in parts], axis=1)
 
@@ -52,14 +41,9 @@ def _bands(shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([np.outer(one, other) for one in x for other in y])
 
 
-def toned(image: np.ndarray, head: np.ndarray, wished: np.ndarray) -> np.ndarray:
-    """A head's image [slice, channel, x, y] with the spectrum [channel, band] wished, 0 outside the head [slice, x, y].
-
-    From COARSE on, and as far as MOST allows.
-    """
-    some = middle(np.flatnonzero(head.any(axis=(1, 2))))
-    gains = np.clip(np.sqrt(wished / np.maximum(spectrum(image[some], head[some]), 1e-12)), 1 / MOST, MOST)
-    gains[:, LOWEST < COARSE] = 1
-    change = np.tensordot(gains - 1, _bands(image.shape[2:]), 1)
-    added = np.fft.ifft2(np.fft.fft2(_centred(image, head)) * change).real
-    return np.asarray((image + added) * head[:, None], np.float32)
+def toned(detail: np.ndarray, head: np.ndarray, wished: np.ndarray) -> np.ndarray:
+    """A whole head's detail [slice, channel, x, y] with the spectrum [channel, band] wished, as far as MOST allows."""
+    inside, some = detail * head[:, None], middle(np.flatnonzero(head.any(axis=(1, 2))))
+    gains = np.clip(np.sqrt(wished / np.maximum(spectrum(inside[some], head[some]), 1e-12)), 1 / MOST, MOST)
+    made = np.fft.ifft2(np.fft.fft2(inside) * np.tensordot(gains, _bands(detail.shape[2:]), 1)).real
+    return np.asarray(made * head[:, None], np.float32)
