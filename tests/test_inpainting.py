@@ -194,7 +194,7 @@ def test_training_slices_hold_the_image_around_their_gaps_and_what_the_gap_lacks
     maps = [np.where(made.label(case) > 0, made.label(case), (made.image(case).max(0) > 0) * 16) for case in cases]
     maps = [codes.astype(np.uint8) for codes in maps]
     conditions = Conditions.of((1, 2, 16), (), [], True)
-    tables = [np.full((256, 2), 0.5, np.float32)] * len(cases)
+    tables = [np.full((256, 4), 0.5, np.float32)] * len(cases)
     slices = Slices(made, cases, maps, tables, conditions, 0, Gaps.of(maps))
     rows = slices.index()
     residual, told, _ = slices.take(rows, None, np.arange(len(rows)))

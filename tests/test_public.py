@@ -138,7 +138,7 @@ def slices_of(made, row, where):
 def shown(made, row, where):
     """What a step shows of each patient; and the style of each, whose lacking classes have means too."""
     slices = slices_of(made, row, where)
-    of = OfPatient(slices, 3, 0.1)
+    of = OfPatient(slices, 3)
     style = {case.patient: table.tobytes() for case, table in zip(slices.cases, slices.tables, strict=True)}
     return {
         who: [style[who], *(part.numpy().tobytes() for part in of(who, np.random.default_rng(1)))]
