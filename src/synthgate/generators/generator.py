@@ -26,7 +26,7 @@ from synthgate.params import KINDS, Learned
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-FORMAT = 3
+FORMAT = 4
 
 
 class Painter(Protocol):

@@ -197,7 +197,7 @@ class Diffusion(Learned):
 
 @dataclass(frozen=True, config=strict, kw_only=True)
 class Gan(Learned):
-    """A generator and a discriminator: hinge loss, DiffAugment, feature matching, spectral norm."""
+    """A generator and a discriminator of residuals: hinge loss, DiffAugment, feature matching, spectral norm."""
 
     kind: Literal["gan"]
     critic_features: Count

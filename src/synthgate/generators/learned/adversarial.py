@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthgate.generators.learned.conditions import image_of
 from synthgate.generators.learned.slices import Drawn
 
 SHIFT = 0.125
@@ -18,23 +17,23 @@ ALIKE = 0.1
 one's gradient would be the sign of the rounding error, as large as any other."""
 
 
-def augmented(image: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
-    """Image and condition [slice, …, x, y] side by side, both shifted and cut alike, the image brighter or darker.
+def augmented(residual: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
+    """Residual and condition [slice, …, x, y] side by side, shifted and cut alike, the residual brighter or darker.
 
     The same `uniform` does the same; it is differentiable, and meets real and made images alike.
     """
-    count, _, width, height = image.shape
-    middle = image.mean((1, 2, 3), keepdim=True)
+    count, _, width, height = residual.shape
+    middle = residual.mean((1, 2, 3), keepdim=True)
     bright, contrast = ((uniform[:, place, None, None, None] - 0.5) for place in (1, 2))
-    both = torch.cat([(image - middle) * (1 + contrast) + middle + bright, condition], 1)
-    shift = ((uniform[:, 3:5] * 2 - 1) * SHIFT * torch.tensor([width, height], device=image.device)).round().long()
+    both = torch.cat([(residual - middle) * (1 + contrast) + middle + bright, condition], 1)
+    shift = ((uniform[:, 3:5] * 2 - 1) * SHIFT * torch.tensor([width, height], device=residual.device)).round().long()
     reach = int(SHIFT * max(width, height)) + 1
     padded = functional.pad(both, [reach] * 4)
-    rows = torch.arange(width, device=image.device)[None] + reach + shift[:, :1]
-    columns = torch.arange(height, device=image.device)[None] + reach + shift[:, 1:]
-    which = torch.arange(count, device=image.device)[:, None, None]
+    rows = torch.arange(width, device=residual.device)[None] + reach + shift[:, :1]
+    columns = torch.arange(height, device=residual.device)[None] + reach + shift[:, 1:]
+    which = torch.arange(count, device=residual.device)[:, None, None]
     moved = padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    x, y = (torch.linspace(0, 1, side, device=image.device) for side in (width, height))
+    x, y = (torch.linspace(0, 1, side, device=residual.device) for side in (width, height))
     beyond = (x[None] - uniform[:, 5:6]).abs()[:, :, None] > CUT / 2
     beside = (y[None] - uniform[:, 6:7]).abs()[:, None, :] > CUT / 2
     return moved * (beyond | beside)[:, None]
@@ -47,8 +46,11 @@ def draw(network: nn.Module, noise: Tensor, condition: Tensor, group: Tensor) ->
 
 
 def judged(critic: nn.Module, residual: Tensor, batch: Drawn) -> list[Tensor]:
-    """The critic's features of augmented images, logits last."""
-    seen: list[Tensor] = critic(augmented(image_of(residual, batch.condition), batch.condition, batch.uniform))
+    """The critic's features of augmented residuals within the head, logits last.
+
+    It is not shown images: all that is painted is a few hundredths of their contrast.
+    """
+    seen: list[Tensor] = critic(augmented(residual * batch.condition[:, -1:], batch.condition, batch.uniform))
     return seen
 
 

@@ -27,14 +27,29 @@ def unfold(image: Tensor, patch: int) -> Tensor:
     return rearrange(image, "n (c p q) x y z -> n c (x p) (y q) z", p=patch, q=patch)
 
 
+def stir(network: nn.Module) -> None:
+    """Begin the last layer of one of MONAI's U-Nets as torch's layers begin, not at 0."""
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+    last.reset_parameters()
+
+
 class Folded(nn.Module):
     """A time- and class-conditional U-Net, [item, channel, *space] → [item, out, *space].
 
-    It sees folded pixels: the same for a fraction of the time. The condition is laid beside the input.
+    It sees folded pixels: the same for a fraction of the time. The condition is laid beside the input. What it gives
+    before training is 0, or with `stirred` noise.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, features: Sequence[int], patch: int, classes: int, *, dims: int = 2
+        self,
+        inputs: int,
+        outputs: int,
+        features: Sequence[int],
+        patch: int,
+        classes: int,
+        *,
+        dims: int = 2,
+        stirred: bool = False,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -49,6 +64,8 @@ class Folded(nn.Module):
             num_class_embeds=classes + 1,
             with_conditioning=False,
         )
+        if stirred:
+            stir(self.network)
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
         """`time` [item] in 0..1000, `group` [item] class indices, 0 for none."""

@@ -17,7 +17,7 @@ from synthgate.generators.learned.conditions import Conditions, Styles, classes_
 from synthgate.generators.learned.inpainting import Originals, weights_of
 from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
-from synthgate.params import Diffusion, Learned
+from synthgate.params import Diffusion, Gan, Learned
 
 AT_ONCE = 64
 """Slices a network sees at a time when it samples."""
@@ -29,7 +29,9 @@ def build(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
     if isinstance(params, Diffusion) and params.latent is not None:
         width = params.latent.channels
         return networks.Folded(width + told, width, params.features, 1, classes, dims=3)
-    network = networks.Folded(channels + told, channels, params.features, params.patch, classes)
+    # a GAN that begins at 0 hardly moves: its gradient passes through weights that are 0
+    stirred = isinstance(params, Gan)
+    network = networks.Folded(channels + told, channels, params.features, params.patch, classes, stirred=stirred)
     return networks.Within(network) if conditions.region else network
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,12 @@ def train(
     learned, unseen = slices(False), slices(True)
     told = [styles.table(one) for one in styles.known]
     everyone = Slices(known.store, known.cases, known.maps, told, conditions, row.seed)
-    spectra = [
-        tone.spectrum(image_of(part, planes) - planes[:, : part.shape[1]], planes[:, -1])
-        for part, planes in _middles(everyone)
-    ]
+    spectra, alike = _middles(everyone)
+    not_judging = [case.patient not in inner for case in known.cases]
     tables = {
         "style": styles.known,
-        "spectra": np.stack(spectra),
-        "alike": np.array(USUAL_ALIKE) if private else _alike(learned),
+        "spectra": spectra,
+        "alike": np.array(USUAL_ALIKE) if private else alike[not_judging].mean(axis=0),
     }
     facts: dict[str, Any] = {"inner_patients": len(inner)} | ({} if private else {"slices": len(learned.index())})
     images: dict[str, Path] = {}
@@ -131,19 +129,15 @@ def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
     return set(np.random.default_rng([row.seed, 2]).permutation(patients)[:count])
 
 
-def _middles(slices: Slices) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Residuals [slice, channel, x, y] and conditions [slice, plane, x, y] of the middle half of each case."""
-    index = slices.index()
+def _middles(slices: Slices) -> tuple[np.ndarray, np.ndarray]:
+    """Spectra [case, channel, band] of the cases' detail, and how alike neighbouring slices are [case, band]."""
+    index, spectra, alike = slices.index(), [], []
     for number in range(len(slices.cases)):
-        planes = index[index[:, 0] == number]
-        residual, condition, _ = slices.take(tone.middle(planes))
-        yield residual, condition
-
-
-def _alike(slices: Slices) -> np.ndarray:
-    """How alike neighbouring slices are, band by band."""
-    alike = [noise.likeness(residual) for residual, _ in _middles(slices) if len(residual) > 1]
-    return np.asarray(np.mean(alike, axis=0) if alike else np.zeros(len(noise.BANDS) - 1))
+        residual, condition, _ = slices.take(tone.middle(index[index[:, 0] == number]))
+        detail = image_of(residual, condition) - condition[:, : residual.shape[1]]
+        spectra.append(tone.spectrum(detail, condition[:, -1]))
+        alike.append(noise.likeness(residual))
+    return np.stack(spectra), np.stack(alike)
 
 
 def write_reports(painted: Painted | None, folder: Path) -> None:

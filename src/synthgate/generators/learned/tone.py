@@ -1,18 +1,19 @@
-"""Images as detailed, frequency by frequency, as those of patients: sharpness and noise tell a scanner.
+"""Texture as strong, scale by scale, as that of patients.
 
 Networks paint too softly what cannot be foretold. What a patient's detail (image minus mean image) has of each band of
-frequencies is of the style, and a painted volume is given as much by a gain, so nothing is there that is not painted.
-(Noise added to fill a band would lie everywhere, where patients' finest detail is mostly at edges.)
+low frequencies is of the style, and a painted volume is given as much by a gain, so nothing is there that is not
+painted. The finest frequencies are left as painted: patients' are mostly at edges, painted ones everywhere, and as
+strong they would be noise.
 """
 
 import functools
 
 import numpy as np
 
-EDGES = (0.0, 0.03, 0.07, 0.12, 0.18, 0.25, 0.32, 0.4, 0.51)
+EDGES = (0.0, 0.03, 0.07, 0.12, 0.18, 0.25)
 """Of frequencies along x and along y, in cycles per pixel; an interval of each is a band: grids are resampled along the
-axes, which leaves less in the corners of a spectrum."""
-INTERVALS = range(len(EDGES) - 1)
+axes, which leaves less in the corners of a spectrum. In the last interval gains go over into 1, from its middle on."""
+INTERVALS = range(len(EDGES) - 2)
 MOST = 2.0
 """Largest gain, and the inverse of the smallest."""
 
@@ -37,7 +38,8 @@ def spectrum(detail: np.ndarray, head: np.ndarray) -> np.ndarray:
 def _bands(shape: tuple[int, ...]) -> np.ndarray:
     """[band, x, y] weights of the bands at the frequencies of a plane: from middle to middle in a line."""
     middles = (np.array(EDGES[:-1]) + EDGES[1:]) / 2
-    x, y = ([np.interp(np.abs(np.fft.fftfreq(n)), middles, one) for one in np.eye(len(middles))] for n in shape)
+    ramps = np.eye(len(middles))[: len(INTERVALS)]
+    x, y = ([np.interp(np.abs(np.fft.fftfreq(n)), middles, one) for one in ramps] for n in shape)
     return np.stack([np.outer(one, other) for one in x for other in y])
 
 
@@ -45,5 +47,6 @@ def toned(detail: np.ndarray, head: np.ndarray, wished: np.ndarray) -> np.ndarra
     """A whole head's detail [slice, channel, x, y] with the spectrum [channel, band] wished, as far as MOST allows."""
     inside, some = detail * head[:, None], middle(np.flatnonzero(head.any(axis=(1, 2))))
     gains = np.clip(np.sqrt(wished / np.maximum(spectrum(inside[some], head[some]), 1e-12)), 1 / MOST, MOST)
-    made = np.fft.ifft2(np.fft.fft2(inside) * np.tensordot(gains, _bands(detail.shape[2:]), 1)).real
+    gain = 1 + np.tensordot(gains - 1, _bands(detail.shape[2:]), 1)
+    made = np.fft.ifft2(np.fft.fft2(inside) * gain).real
     return np.asarray(made * head[:, None], np.float32)
