@@ -31,8 +31,8 @@ from synthgate.scratch import Scratch
 GRID = 4
 """Slices in a grid of samples."""
 LEAST = 1e-6
-"""AdamW's epsilon for a GAN. Its gradients are not averaged (beta 0): with the usual 1e-8 a tiny one makes a whole step,
-in the direction of a rounding error too, and devices part sooner."""
+"""AdamW's epsilon for a GAN. Its gradients are not averaged (beta 0): with the usual 1e-8 a tiny one makes a whole
+step, in the direction of a rounding error too, and devices part sooner."""
 
 
 def average_of(network: nn.Module, decay: float) -> AveragedModel:
