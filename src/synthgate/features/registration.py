@@ -86,8 +86,9 @@ def _descend(moving: Tensor, still: Tensor, theta: Tensor, bent: Tensor, steps: 
     """The best displacement [case, field, zyx] met in some Gauss–Newton steps, and the similarity there."""
     fields = _fields(tuple(still.shape[1:]))
     slopes = torch.stack([torch.gradient(still, dim=axis)[0] * still.shape[axis] / 2 for axis in (3, 2, 1)])
-    along = (fields[:, None, None] * slopes[None]).flatten(0, 1).flatten(1)
-    some = along[:, ::SOME]
+    lines, steep = fields.flatten(1), slopes.flatten(2)
+    channel, place = np.divmod(np.arange(0, still.numel(), SOME), lines.shape[1])
+    some = (lines[:, None, place] * steep[:, channel, place]).flatten(0, 1)
     normal = SOME * (some @ some.T)
     normal += torch.diag(DAMPING * normal.diagonal() + 1e-9)
     factor = torch.linalg.cholesky(normal)
@@ -102,7 +103,8 @@ def _descend(moving: Tensor, still: Tensor, theta: Tensor, bent: Tensor, steps: 
         best, most = torch.where(better[:, None, None], bent, best), torch.maximum(found, most)
         if step < steps:
             # gradients of the whole reference: near enough to those of the part that is seen
-            change = torch.cholesky_solve(along @ (target - warped).flatten(1).T, factor).T
+            pull = torch.einsum("acv,ncv->nav", steep, (target - warped).flatten(2)) @ lines.T
+            change = torch.cholesky_solve(pull.transpose(1, 2).flatten(1).T, factor).T
             moved = bent + change.reshape(bent.shape)
             # where it runs away it starts again from the best so far
             bent = torch.where((moved.abs().amax((1, 2)) > FARTHEST)[:, None, None], best, moved)
