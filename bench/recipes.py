@@ -4,7 +4,7 @@ Each recipe changes one thing in the GAN's row of `params.yaml`, and learns from
 by equal steps. Then its averaged weights paint slices of training patients whom none learned from, as at a checkpoint:
 the smallest kernel distance is the best. Prints the table, writes reports/bench/recipes.json and recipes.md, and exits
 with 1 where another recipe than that of `params.yaml` is best. Needs a finished `dvc repro`.
-Usage: python -m bench.recipes [--generator gan] [--steps 300] (15 minutes on two slow cores)
+Usage: python -m bench.recipes [--generator gan] [--steps 300]
 """
 
 import argparse
