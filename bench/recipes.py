@@ -94,7 +94,7 @@ RECIPES = {
     SHIPPED: Recipe(),
     "SPADE, not concatenation": Recipe(spade=True),
     "no feature matching": Recipe(matching=0.0),
-    "feature matching times 10": Recipe(matching=10.0),
+    "feature matching of 10": Recipe(matching=10.0),
     "no DiffAugment": Recipe(change=unmoved),
     "a fifth of the rates": Recipe(slower=5.0),
 }

@@ -1,13 +1,15 @@
 """One script per stage of dvc.yaml: read the parameters, call the library, write the outs."""
 
 import gc
+import multiprocessing
 import sys
 from collections.abc import Callable
 
 from synthgate.errors import SynthgateError
 
-# importing makes a million objects and no rubbish: without a collector it takes a fifth less time
-gc.disable()
+if multiprocessing.current_process().name == "MainProcess":  # a device's own process calls no stage
+    # importing makes a million objects and no rubbish: without a collector it takes a fifth less time
+    gc.disable()
 
 
 def stage(main: Callable[..., None]) -> None:

@@ -41,6 +41,10 @@ def test_a_critic_is_shown_the_residual_as_strong_as_it_is_learned_and_nothing_o
 def test_a_gan_begins_with_noise_and_a_flow_at_nothing(row, least, most):
     torch.manual_seed(0)
     batch = drawn()
+    network = network_of(row, CHANNELS, CONDITIONS)
     with torch.no_grad():
-        begun = adversarial.draw(network_of(row, CHANNELS, CONDITIONS), batch.noise, batch.condition, batch.group)
-    assert begun.shape == batch.residual.shape and least <= begun.std().item() <= most
+        begun, other = (
+            adversarial.draw(network, noise, batch.condition, batch.group) for noise in (batch.noise, -batch.noise)
+        )
+    assert begun.shape == batch.residual.shape
+    assert least <= begun.std().item() <= most and least <= (begun - other).std().item() <= 2 * most

@@ -26,7 +26,7 @@ def inner(spectra):
 
 
 def finest(detail):
-    """Power along both axes above the last edge."""
+    """Power above the last edge along either axis."""
     power = np.abs(np.fft.fft2(detail)) ** 2
     x, y = (np.abs(np.fft.fftfreq(side)) > tone.EDGES[-1] for side in detail.shape[2:])
     return power[:, :, x].mean() + power[:, :, :, y].mean()
