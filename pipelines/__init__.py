@@ -8,7 +8,7 @@ from collections.abc import Callable
 from synthgate.errors import SynthgateError
 
 if multiprocessing.current_process().name == "MainProcess":  # a device's own process calls no stage
-    # importing makes a million objects and no rubbish: without a collector it takes a fifth less time
+    # importing makes a million objects and no rubbish: a collector only takes time
     gc.disable()
 
 
