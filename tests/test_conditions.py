@@ -65,7 +65,7 @@ def test_what_a_case_lacks_is_as_usual_and_a_rim_that_nobody_has_as_its_lesion()
     styles = Styles(classes, np.stack([one, other]), ({"site": "A"}, {"site": "B"}))
     table = styles.table(other)
     np.testing.assert_allclose(table[[1, 16, 129, 145, 48, 80], 0], [0.4, 0.4, 0.3, 0.3, 0.4, 0.4], rtol=1e-6)
-    drawn = styles.mixed(styles.mixture({"site": "A"}, np.random.default_rng(0)))
+    drawn = styles.mixed({"site": "A"}, np.random.default_rng(0))
     np.testing.assert_allclose(drawn[1, 0], 0.2, rtol=1e-6)  # nobody else is of site A
 
 
@@ -73,7 +73,7 @@ def test_drawn_styles_vary_as_cases_do():
     rng = np.random.default_rng(0)
     known = rng.normal([0.5, 0.2], [0.1, 0.08], (40, 1, 2)).clip(0.05).astype(np.float32)
     styles = Styles((16,), known, ({},) * 40)
-    drawn = np.array([styles.mixed(styles.mixture({}, rng))[16] for _ in range(4000)])
+    drawn = np.array([styles.mixed({}, rng)[16] for _ in range(4000)])
     np.testing.assert_allclose(drawn.mean(0), known.mean((0, 1)), atol=0.01)
     np.testing.assert_allclose(drawn.std(0) / known.std((0, 1)), 1, atol=0.1)
     assert (drawn >= known.min((0, 1)) / 2).all() and drawn.min() == known.min() / 2  # a spread is never below 0

@@ -66,7 +66,7 @@ def test_a_sample_is_an_image_of_its_anatomy(folder, shaped):
 def test_the_flow_adds_to_the_mean_image_and_hears_noise_and_attributes(folder):
     painter = load(folder).painter
     codes = load(folder).anatomies.anatomy(0, 1).map
-    table = painter.styles.mixed(painter.styles.mixture({"site": "A"}, np.random.default_rng(0)))
+    table = painter.styles.mixed({"site": "A"}, np.random.default_rng(0))
     condition = painter.conditions.planes(np.moveaxis(codes, 2, 0), table)
     first, again, other, group = (
         painter.brush(condition, one, np.random.default_rng(seed)) for one, seed in ((1, 0), (1, 0), (1, 1), (2, 0))

@@ -26,7 +26,7 @@ from synthgate.params import KINDS, Learned
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-FORMAT = 4
+FORMAT = 5
 
 
 class Painter(Protocol):

@@ -18,7 +18,8 @@ PRIOR = 0.05
 def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
     """[sample, channel, *space] → [sample, region, *space] logits.
 
-    A plain U-Net as nnU-Net's, with group norm, which is faster on CPUs than instance norm.
+    A plain U-Net as nnU-Net's, with group norm, which is faster on CPUs than instance norm; in 2D channels lie last in
+    memory, which is faster again.
     """
     levels = len(params.features)
     network = DynUNet(
@@ -33,6 +34,8 @@ def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
     )
     # a lesion is rare: begun at one half, hundreds of steps go into learning just that (Lin et al. 2017, §3.3)
     nn.init.constant_(network.output_block.conv.conv.bias, math.log(PRIOR / (1 - PRIOR)))
+    if params.spatial_dims == 2:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 

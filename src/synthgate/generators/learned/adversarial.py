@@ -11,7 +11,7 @@ from synthgate.generators.learned.slices import Drawn
 SHIFT = 0.125
 """Largest translation, as a share of the side."""
 CUT = 0.4
-"""Side of the square that is cut out, as a share of the image's."""
+"""Side of the square that is cut out, as a share of the slice's."""
 ALIKE = 0.1
 """Features nearer than this are matched by a squared error: where real and made are alike but for rounding, an absolute
 one's gradient would be the sign of the rounding error, as large as any other."""
@@ -20,7 +20,7 @@ one's gradient would be the sign of the rounding error, as large as any other.""
 def augmented(residual: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
     """Residual and condition [slice, …, x, y] side by side, shifted and cut alike, the residual brighter or darker.
 
-    The same `uniform` does the same; it is differentiable, and meets real and made images alike.
+    The same `uniform` does the same; it is differentiable, and meets real and made residuals alike.
     """
     count, _, width, height = residual.shape
     middle = residual.mean((1, 2, 3), keepdim=True)
@@ -40,13 +40,13 @@ def augmented(residual: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
 
 
 def draw(network: nn.Module, noise: Tensor, condition: Tensor, group: Tensor) -> Tensor:
-    """Residual [slice, image, x, y] by the generator: a network as diffusion's, asked once, at time 0."""
+    """Residual [slice, channel, x, y] by the generator: a network as diffusion's, asked once, at time 0."""
     residual: Tensor = network(noise, condition, torch.zeros(len(noise), device=noise.device), group)
     return residual
 
 
 def judged(critic: nn.Module, residual: Tensor, batch: Drawn) -> list[Tensor]:
-    """The critic's features of augmented residuals within the head, logits last.
+    """The critic's features of augmented residuals where it is painted, logits last.
 
     It is not shown images: all that is painted is a few hundredths of their contrast.
     """

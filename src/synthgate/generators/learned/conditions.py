@@ -117,11 +117,12 @@ class Styles:
         rest = [self.classes.index(plain_of(value)) for value in self.classes]
         return np.nan_to_num(np.where(np.isfinite(mean), mean, mean[rest]), nan=0.5)
 
-    def mixture(self, wished: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
-        """Weights of the cases, summing to 1, for a style that nobody has: between two who have the wished attributes.
+    def mixed(self, wished: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
+        """A style [256, 2 channel] that nobody has: between those of two cases who have the wished attributes.
 
         Their differences from the mean of those who have them are added with weights whose squares sum to one, so that
-        styles vary as much as the cases do. Where no case has all of the attributes, all cases serve.
+        styles vary as much as the cases do; nothing is less than half of what it is in any case. Where no case has all
+        of the attributes, all cases serve.
         """
         alike = [all(have.get(key) == value for key, value in wished.items()) for have in self.attributes]
         rows = np.flatnonzero(alike) if any(alike) else np.arange(len(self.known))
@@ -131,10 +132,6 @@ class Styles:
         weights[rows] = (1 - np.cos(angle) - np.sin(angle)) / len(rows)
         weights[one] += np.cos(angle)
         weights[other] += np.sin(angle)
-        return weights
-
-    def mixed(self, weights: np.ndarray) -> np.ndarray:
-        """The style [256, 2 channel] of a mixture; nothing is less than half of what it is in any case."""
         filled = np.where(np.isfinite(self.known), self.known, self._usual)
         return self.table(np.maximum(np.tensordot(weights, filled, 1), filled.min(axis=0) / 2))
 

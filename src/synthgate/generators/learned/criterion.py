@@ -111,7 +111,7 @@ def judge(step: int, learned: Shown, unseen: Shown) -> Judged:
     """Judge a checkpoint by what it painted for maps of learned and of unseen patients."""
     ours, real = (wavelets(unseen.images(part)) for part in (unseen.painted, unseen.real))
     spread = np.maximum(real.std(axis=0), STEADIEST)
-    ours, real = (part / spread / np.sqrt(part.shape[1]) for part in (ours, real))
+    ours, real = ((part - real.mean(axis=0)) / spread for part in (ours, real))
     told = one_nn_accuracy(ours, real, unseen.patient, unseen.patient)
     apart = kernel_distance(ours, real)
     near, far = learned.apart(), unseen.apart()

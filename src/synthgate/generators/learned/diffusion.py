@@ -1,30 +1,30 @@
 """Mask-conditional diffusion: a rectified flow (Liu et al. 2022, 2209.03003) by default, DDPM and DDIM to compare.
 
-The network is the same for all, and always tells the clean image: in few channels there is no room for noise, which a
-velocity is full of (Li and He 2025, 2511.13720). What is fitted is the velocity of the straight path that follows from
-it, or for DDPM (2006.11239) and DDIM (2010.02502) the image, weighted as 2303.09556 does. Schedules are MONAI's.
+All go from a noise to an image through mixtures of both, and differ in how much of each there is at a time; here a
+mixture is scaled to unit spread, cos(angle) image + sin(angle) noise. The network tells sin(angle) image - cos(angle)
+noise, by which a mixture changes with its angle (Salimans and Ho 2022, 2202.00512; Lu and Song 2025, 2410.11081): with
+nothing learned noise stays what it is, as strong as an image at every scale where its power falls as images' does
+(Field 1987, doi:10.1364/JOSAA.4.002379). Schedules of DDPM and DDIM are MONAI's.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, RFlowScheduler
+from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from synthgate.generators.learned.slices import Drawn
 from synthgate.params import Diffusion
 
 TIMES = 1000
-"""Of the rectified flow, whose time is continuous."""
+"""The time that a network is told goes from 0, an image, to this, noise."""
 NOISINGS = 250
 """Steps of the noising that DDPM and DDIM learn to undo, as Med-DDPM's (2305.18453)."""
-
-SOONEST = 0.2
-"""Share of noise below which the velocity's error is weighted no more: it would go to infinity, and a sampler of ten
-steps asks only once below it."""
-MOST_SNR = 5.0
-"""Where the weight of DDPM's error stops to grow with the signal-to-noise ratio (2303.09556)."""
+FINEST = 0.3
+"""Frequency in cycles per pixel above which noise has next to nothing: images have most of it at edges, which the
+network is told of, and noise has it everywhere."""
 
 Noise = Callable[[], Tensor]
 
@@ -36,9 +36,8 @@ def masked(error: Tensor, condition: Tensor) -> Tensor:
     return inside.mean()
 
 
-def _schedule(params: Diffusion) -> RFlowScheduler | DDPMScheduler | DDIMScheduler:
-    if params.flow == "rectified":
-        return RFlowScheduler(num_train_timesteps=TIMES, use_discrete_timesteps=False)
+def _noised(params: Diffusion) -> DDPMScheduler | DDIMScheduler:
+    """The noising of DDPM and DDIM."""
     kind = DDPMScheduler if params.flow == "ddpm" else DDIMScheduler
     # the usual range of 1000 steps, in fewer; residuals are of unit spread, not within -1..1
     faster = TIMES / NOISINGS
@@ -48,44 +47,66 @@ def _schedule(params: Diffusion) -> RFlowScheduler | DDPMScheduler | DDIMSchedul
     )  # fmt: skip
 
 
+def reddened(white: Tensor) -> Tensor:
+    """White noise [item, channel, *space] with as much power in every octave up to FINEST, still of unit spread."""
+    sides = white.shape[2:]
+    along = torch.meshgrid(*(torch.fft.fftfreq(side, device=white.device) for side in sides), indexing="ij")
+    frequency = torch.stack(along).square().sum(0).sqrt()
+    power = frequency.clamp_min(1 / max(sides)) ** -len(sides) * torch.exp(-((frequency / FINEST) ** 4))
+    space = tuple(range(2, white.ndim))
+    return torch.fft.ifftn(torch.fft.fftn(white, dim=space) * (power / power.mean()).sqrt(), dim=space).real
+
+
+def _noise(white: Tensor, params: Diffusion) -> Tensor:
+    """Residuals' is red, latents' is white."""
+    return reddened(white) if params.latent is None else white
+
+
 def loss(network: nn.Module, batch: Drawn, params: Diffusion) -> Tensor:
-    """The training loss of a batch: squared error where it paints, of velocity (rectified) or of the image."""
-    schedule, chance = _schedule(params), batch.uniform[:, 0]
+    """The training loss of a batch: squared error, where it paints, of what the network tells."""
+    chance = batch.uniform[:, 0]
     if params.flow == "rectified":
         # more often in the middle, where it is hardest (Esser et al. 2024, 2403.03206: logit-normal)
-        time = torch.sigmoid(torch.special.ndtri(chance.clamp(1e-4, 1 - 1e-4))) * TIMES
-        weight = (time / TIMES).clamp_min(SOONEST) ** -2
+        time = torch.sigmoid(torch.special.ndtri(chance.clamp(1e-4, 1 - 1e-4)))
+        angle = torch.atan2(time, 1 - time)
     else:
-        time = (chance * NOISINGS).long().clamp_max(NOISINGS - 1)
-        total = schedule.alphas_cumprod.to(time.device)[time]
-        weight = (total / (1 - total)).clamp_max(MOST_SNR)
-    noisy = schedule.add_noise(batch.residual, batch.noise, time)
-    scaled = time.float() * (TIMES / schedule.num_train_timesteps)
-    error = (network(noisy, batch.condition, scaled, batch.group) - batch.residual).square()
-    return masked(error * weight.view(-1, *[1] * (error.ndim - 1)), batch.condition)
+        step = (chance * NOISINGS).long().clamp_max(NOISINGS - 1)
+        time, angle = step / NOISINGS, _noised(params).alphas_cumprod.to(step.device)[step].sqrt().acos()
+    image, noise = batch.residual, _noise(batch.noise, params)
+    turn = angle.view(-1, *[1] * (image.ndim - 1))
+    mixture, wished = turn.cos() * image + turn.sin() * noise, turn.sin() * image - turn.cos() * noise
+    told = network(mixture, batch.condition, time * TIMES, batch.group)
+    return masked((told - wished).square(), batch.condition)
 
 
 @torch.inference_mode()
 def sample(network: nn.Module, condition: Tensor, group: Tensor, params: Diffusion, noise: Noise) -> Tensor:
-    """Residuals [item, channel, *space] of unit spread; `noise()` draws one more noise of that shape."""
-    schedule = _schedule(params)
-    schedule.set_timesteps(params.steps)
-    image = noise()
-    times = schedule.timesteps
-    later = torch.cat([times[1:], torch.zeros(1, dtype=times.dtype)])
-    for time, following in zip(times, later, strict=True):
-        scaled = torch.full((len(image),), float(time) * (TIMES / schedule.num_train_timesteps), device=image.device)
-        told = network(image, condition, scaled, group)
+    """Residuals [item, channel, *space] of unit spread; `noise()` draws one more white noise of that shape."""
+
+    def told(mixture: Tensor, time: float) -> Tensor:
+        scaled = torch.full((len(mixture),), time * TIMES, device=mixture.device)
+        found: Tensor = network(mixture, condition, scaled, group)
         if params.guidance != 1 and bool(group.any()):
-            untold = network(image, condition, scaled, torch.zeros_like(group))
-            told = untold + params.guidance * (told - untold)
-        if params.flow == "rectified":
-            image, _ = schedule.step((told - image) / (float(time) / TIMES), time, image, following)
-        elif params.flow == "ddim":
-            image, _ = schedule.step(told, int(time), image)
-        elif isinstance(schedule, DDPMScheduler):
-            image = _ddpm(schedule, told, int(time), image, noise)
-    return image
+            untold = network(mixture, condition, scaled, torch.zeros_like(group))
+            found = untold + params.guidance * (found - untold)
+        return found
+
+    mixture = _noise(noise(), params)
+    if params.flow == "rectified":
+        for left in range(params.steps, 0, -1):
+            here, there = (math.atan2(steps, params.steps - steps) for steps in (left, left - 1))
+            mixture = mixture + (here - there) * told(mixture, left / params.steps)
+        return mixture
+    schedule = _noised(params)
+    schedule.set_timesteps(params.steps)
+    for time in map(int, schedule.timesteps):
+        angle = float(schedule.alphas_cumprod[time].sqrt().acos())
+        clean = math.cos(angle) * mixture + math.sin(angle) * told(mixture, time / NOISINGS)
+        if isinstance(schedule, DDPMScheduler):
+            mixture = _ddpm(schedule, clean, time, mixture, lambda: _noise(noise(), params))
+        else:
+            mixture, _ = schedule.step(clean, time, mixture)
+    return mixture
 
 
 def _ddpm(schedule: DDPMScheduler, told: Tensor, time: int, image: Tensor, noise: Noise) -> Tensor:

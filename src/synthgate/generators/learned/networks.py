@@ -27,12 +27,6 @@ def unfold(image: Tensor, patch: int) -> Tensor:
     return rearrange(image, "n (c p q) x y z -> n c (x p) (y q) z", p=patch, q=patch)
 
 
-def stir(network: nn.Module) -> None:
-    """Begin the last layer of one of MONAI's U-Nets as torch's layers begin, not at 0."""
-    last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
-    last.reset_parameters()
-
-
 class Folded(nn.Module):
     """A time- and class-conditional U-Net, [item, channel, *space] → [item, out, *space].
 
@@ -65,7 +59,9 @@ class Folded(nn.Module):
             with_conditioning=False,
         )
         if stirred:
-            stir(self.network)
+            last = self.network.out[-1].conv
+            assert isinstance(last, nn.Conv2d)
+            last.reset_parameters()  # as torch's layers begin
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
         """`time` [item] in 0..1000, `group` [item] class indices, 0 for none."""
@@ -87,7 +83,7 @@ class Within(nn.Module):
 
 
 def critic(inputs: int, features: int, levels: int) -> nn.Module:
-    """Patches of image and condition [slice, channel, x, y] → the features of all levels, logits last.
+    """Patches of residual and condition [slice, channel, x, y] → the features of all levels, logits last.
 
     Spectral norm (Miyato et al. 2018, 1802.05957) and no other: nothing mixes the slices of a batch.
     """

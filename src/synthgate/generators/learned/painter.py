@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import Anatomy
-from synthgate.generators.learned import adversarial, diffusion, networks, noise, tone
+from synthgate.generators.learned import adversarial, diffusion, networks, noise
 from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, image_of
 from synthgate.generators.learned.inpainting import Originals, weights_of
 from synthgate.generators.learned.latent import Space, Whole
@@ -24,7 +24,16 @@ AT_ONCE = 64
 
 
 def build(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
-    """The network of a row of `generators`."""
+    """The network of a row of `generators`, laid out in memory as the row says."""
+    network = _network(params, channels, conditions)
+    if params.fitting.channels_last:
+        solid = isinstance(params, Diffusion) and params.latent is not None
+        last = torch.channels_last_3d if solid else torch.channels_last
+        network = network.to(memory_format=last)  # type: ignore[call-overload]
+    return network
+
+
+def _network(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
     told, classes = conditions.channels(channels), len(conditions.groups)
     if isinstance(params, Diffusion) and params.latent is not None:
         width = params.latent.channels
@@ -83,8 +92,6 @@ class Painter:
     brush: Brush
     conditions: Conditions
     styles: Styles
-    spectra: np.ndarray
-    """[case, channel, band] of the detail of the styles' cases (`tone.spectrum`)."""
     originals: Originals | None = None
     """The real heads; None where all is painted."""
 
@@ -114,7 +121,7 @@ class Painter:
         if isinstance(params, Diffusion) and params.latent is not None:
             brush = Whole(network, Space.built(tables, params, channels, folder), params)
         originals = Originals.found(folder, [one["key"] for one in config["heads"]]) if inpaints else None
-        return cls(brush, conditions, styles, tables["spectra"], originals)
+        return cls(brush, conditions, styles, originals)
 
     def sample(
         self, anatomies: Sequence[Anatomy], attributes: Sequence[Mapping[str, str]], rng: np.random.Generator
@@ -128,13 +135,10 @@ class Painter:
 
     def _head(self, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         """A whole image, [slice, channel, x, y]."""
-        weights = self.styles.mixture({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
+        style = self.styles.mixed({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
         shares = None if anatomy.shares is None else np.moveaxis(anatomy.shares, 3, 1)
-        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), self.styles.mixed(weights), shares)
-        spectrum = np.exp(np.tensordot(weights, np.log(np.maximum(self.spectra, 1e-9)), 1))
-        image = self._painted(condition, shown, rng)
-        mean = condition[:, : image.shape[1]]
-        return np.clip(mean + tone.toned(image - mean, condition[:, -1], spectrum), 0, BRIGHTEST)
+        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), style, shares)
+        return np.clip(self._painted(condition, shown, rng), 0, BRIGHTEST)
 
     def _lesion(
         self, originals: Originals, anatomy: Anatomy, shown: Mapping[str, str], rng: np.random.Generator

@@ -13,8 +13,8 @@ from synthgate.cohort.store import StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing
 from synthgate.generators.anatomy import Mapped
-from synthgate.generators.learned import coding, latent, noise, teaching, tone
-from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, image_of, style_of
+from synthgate.generators.learned import coding, latent, noise, teaching
+from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, style_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
 from synthgate.generators.learned.inpainting import Gaps, write_originals
 from synthgate.generators.learned.privately import teach_privately
@@ -73,15 +73,7 @@ def train(
         return Slices(store, [cases[number] for number in chosen], told, tables, conditions, row.seed)
 
     learned, unseen = slices(False), slices(True)
-    told = [styles.table(one) for one in styles.known]
-    everyone = Slices(known.store, known.cases, known.maps, told, conditions, row.seed)
-    spectra, alike = _middles(everyone)
-    not_judging = [case.patient not in inner for case in known.cases]
-    tables = {
-        "style": styles.known,
-        "spectra": spectra,
-        "alike": np.array(USUAL_ALIKE) if private else alike[not_judging].mean(axis=0),
-    }
+    tables = {"style": styles.known, "alike": np.array(USUAL_ALIKE) if private else _alike(learned)}
     facts: dict[str, Any] = {"inner_patients": len(inner)} | ({} if private else {"slices": len(learned.index())})
     images: dict[str, Path] = {}
     if inpaints:
@@ -129,15 +121,14 @@ def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
     return set(np.random.default_rng([row.seed, 2]).permutation(patients)[:count])
 
 
-def _middles(slices: Slices) -> tuple[np.ndarray, np.ndarray]:
-    """Spectra [case, channel, band] of the cases' detail, and how alike neighbouring slices are [case, band]."""
-    index, spectra, alike = slices.index(), [], []
+def _alike(slices: Slices) -> np.ndarray:
+    """[band] how alike neighbouring slices are, in the middle half of each case's; the mean of all cases."""
+    index, alike = slices.index(), []
     for number in range(len(slices.cases)):
-        residual, condition, _ = slices.take(tone.middle(index[index[:, 0] == number]))
-        detail = image_of(residual, condition) - condition[:, : residual.shape[1]]
-        spectra.append(tone.spectrum(detail, condition[:, -1]))
+        rows = index[index[:, 0] == number]
+        residual, _, _ = slices.take(rows[len(rows) // 4 : -(len(rows) // 4) or None])
         alike.append(noise.likeness(residual))
-    return np.stack(spectra), np.stack(alike)
+    return np.mean(alike, axis=0)
 
 
 def write_reports(painted: Painted | None, folder: Path) -> None:

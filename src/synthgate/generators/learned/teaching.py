@@ -250,10 +250,6 @@ def module_of(params: Learned, channels: int, conditions: Conditions) -> Teachin
 def network_of(params: Learned, channels: int, conditions: Conditions) -> nn.Module:
     """A row's network, from fresh weights, laid out and compiled as the row says."""
     network = build(params, channels, conditions)
-    if params.fitting.channels_last:
-        solid = isinstance(params, Diffusion) and params.latent is not None
-        last = torch.channels_last_3d if solid else torch.channels_last
-        network = network.to(memory_format=last)  # type: ignore[call-overload]
     if params.fitting.compile:
         network.compile()
     return network
