@@ -123,7 +123,7 @@ def learned(flow: str, steps: int, slices: Slices, scratch: Scratch) -> tuple[nn
     row = row_of(flow, 1, steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(row.seed)
-        network = build(row, len(slices.store.channels), slices.conditions).to(memory_format=torch.channels_last)
+        network = build(row, len(slices.store.channels), slices.conditions)
         module = Teaching(network, None, row)
     batches = Batches(slices, BATCH)
     curve = loop.fit(module, batches, steps, 100, scratch.path / f"{flow}.ckpt", flow, BATCH)

@@ -28,7 +28,7 @@ from synthgate.files import write_json, write_text
 from synthgate.generators.generator import load
 from synthgate.generators.learned.criterion import Judged, judge
 from synthgate.generators.learned.exams import Sliced
-from synthgate.generators.learned.networks import GROUPS, fold, stir, unfold
+from synthgate.generators.learned.networks import GROUPS, fold, unfold
 from synthgate.generators.learned.painter import Painter
 from synthgate.generators.learned.paintings import set_apart
 from synthgate.generators.learned.slices import Batches, Drawn, Slices
@@ -55,7 +55,7 @@ class Spade(nn.Module):
             label_nc=told * row.patch**2, channels=tuple(row.features), attention_levels=[False] * len(row.features),
             num_res_blocks=1, norm_num_groups=GROUPS, num_class_embeds=classes + 1, spade_intermediate_channels=32,
         )  # fmt: skip
-        stir(self.network)
+        self.network.out[-1].conv.reset_parameters()  # type: ignore[union-attr,operator]  # as torch's layers begin
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
         """As the concatenating network's."""

@@ -26,6 +26,15 @@ def test_what_looks_alike_is_near_and_what_does_not_is_far():
     assert near.one_nn_accuracy < 0.75 < far.one_nn_accuracy
 
 
+def test_a_painter_without_the_patients_variety_is_told_though_its_mean_is_theirs():
+    strength = np.exp(np.linspace(-1.5, 1.5, SHAPE[0]))[:, None, None, None]
+    real = np.float32(strength) * fields(0, 6)
+    usual = fields(1, 6)
+    honest = np.float32(strength) * fields(1, 6)
+    same, varied = (judge(1, shown(real, real), shown(one, real)).kernel_distance for one in (usual, honest))
+    assert same > 0.1 > varied
+
+
 def test_a_painter_that_gives_back_its_patients_is_told():
     real, unseen = fields(0, 6), shown(fields(1, 6), fields(2, 6))
     noisy = 0.9 * real + 0.3 * fields(3, 6)

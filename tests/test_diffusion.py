@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from monai.networks.schedulers import DDPMScheduler
 from test_learned import DIFFUSION
 
 from synthgate.generators.learned import diffusion
@@ -51,29 +52,91 @@ def test_red_noise_has_unit_spread_the_same_in_every_octave_and_nothing_fine():
     assert volume.shape == (4, 1, 24, 32, 16) and volume.std().item() == pytest.approx(1, abs=0.2)
 
 
-@pytest.mark.parametrize(("flow", "steps"), [("rectified", 1), ("rectified", 4), ("rectified", 20), ("ddpm", 250)])
-def test_with_nothing_learned_what_is_painted_is_as_strong_as_it_should_be_at_every_scale(flow, steps):
-    made, noise = (power(part)[0] for part in (sampled(ignorant, row(flow, steps)), diffusion.reddened(white())))
-    for ours, theirs in zip(made, noise, strict=True):
+def begun():
+    """The noise that `sampled` begins with."""
+    return diffusion.reddened(white(1))
+
+
+def angle_of(flow, time):
+    share = float(time[0]) / diffusion.TIMES
+    if flow == "rectified":
+        return math.atan2(share, 1 - share)
+    return math.acos(float(diffusion._kept()[round(share * diffusion.NOISINGS)].sqrt()))
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20])
+def test_with_nothing_learned_a_flow_paints_its_noise(steps):
+    assert torch.equal(sampled(ignorant, row("rectified", steps)), begun())
+
+
+def test_with_nothing_learned_ddpm_paints_noise_as_strong_at_every_scale():
+    made = power(sampled(ignorant, row("ddpm", 250)))[0]
+    for ours, theirs in zip(made, power(begun())[0], strict=True):
         assert ours == pytest.approx(theirs, rel=0.35)
 
 
-@pytest.mark.parametrize(("flow", "steps"), [("rectified", 20), ("ddpm", 250), ("ddim", 50)])
-def test_a_network_that_knows_the_image_paints_it(flow, steps):
+@pytest.mark.parametrize(
+    ("flow", "steps", "most"),
+    [("rectified", 100, 0.03), ("rectified", 20, 0.1), ("ddim", 1, 0.02), ("ddim", 4, 0.02), ("ddim", 100, 0.02)],
+)
+def test_a_network_that_knows_image_and_noise_leads_from_one_to_the_other(flow, steps, most):
+    image, asked = 0.5 + white(2), []
+
+    def knowing(mixture, condition, time, group):
+        asked.append(float(time[0]))
+        angle = angle_of(flow, time)
+        return math.sin(angle) * image - math.cos(angle) * begun()
+
+    error = (sampled(knowing, row(flow, steps)) - image).square().mean().sqrt().item()
+    assert error < most * image.std().item()
+    assert len(asked) == steps and asked == sorted(asked, reverse=True) and asked[0] > 0.99 * diffusion.TIMES
+
+
+@pytest.mark.parametrize("steps", [1, 4, 250])
+def test_a_network_that_knows_the_image_leads_ddpm_to_it(steps):
     image = 0.5 + white(2)
 
     def knowing(mixture, condition, time, group):
-        assert time.max() <= diffusion.TIMES
-        if flow == "rectified":
-            share = float(time[0]) / diffusion.TIMES
-            angle = math.atan2(share, 1 - share)
-        else:
-            angle = float(diffusion._noised(row(flow, steps)).alphas_cumprod[round(float(time[0]) / 4)].sqrt().acos())
-        noise = (mixture - math.cos(angle) * image) / math.sin(angle)
-        return math.sin(angle) * image - math.cos(angle) * noise
+        angle = angle_of("ddpm", time)
+        return (image - math.cos(angle) * mixture) / math.sin(angle)
 
-    error = (sampled(knowing, row(flow, steps)) - image).square().mean().sqrt().item()
-    assert error < 0.05 * image.std().item()
+    assert (sampled(knowing, row("ddpm", steps)) - image).abs().max().item() < 0.05
+
+
+def test_steps_of_ddpm_are_those_of_monai():
+    schedule = DDPMScheduler(num_train_timesteps=250, beta_start=4e-4, beta_end=8e-2)
+    image, mixtures = 0.5 + white(2), []
+
+    def knowing(mixture, condition, time, group):
+        mixtures.append(mixture)
+        angle = angle_of("ddpm", time)
+        return (image - math.cos(angle) * mixture) / math.sin(angle)
+
+    diffusion.sample(knowing, CONDITION, GROUP, row("ddpm", 250), lambda: torch.zeros(SHAPE))
+    for time in (249, 120, 1):
+        before, after = mixtures[249 - time], mixtures[250 - time]
+        total, earlier = schedule.alphas_cumprod[time], schedule.alphas_cumprod[time - 1]
+        mean = earlier.sqrt() * schedule.betas[time] / (1 - total) * image
+        mean = mean + schedule.alphas[time].sqrt() * (1 - earlier) / (1 - total) * before
+        torch.testing.assert_close(after, mean, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("flow", ["rectified", "ddpm"])
+def test_a_network_is_shown_nothing_of_where_nothing_is_painted(flow):
+    half = CONDITION.clone()
+    half[:, :, :32] = 0
+    seen = []
+
+    def looking(mixture, condition, time, group):
+        seen.append(mixture)
+        return torch.ones_like(mixture)
+
+    batch = Drawn(white(3), half, GROUP, white(4), torch.full((6, CHANCES), 0.5))
+    diffusion.loss(looking, batch, row(flow, 3))
+    diffusion.sample(looking, half, GROUP, row(flow, 3), white)
+    assert len(seen) == 4
+    for mixture in seen:
+        assert not mixture[:, :, :32].any() and mixture[:, :, 32:].std() > 0.1
 
 
 @pytest.mark.parametrize("flow", ["rectified", "ddpm", "ddim"])

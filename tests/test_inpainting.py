@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import load_file
 from scipy import ndimage
@@ -19,7 +18,6 @@ from synthgate.generators.anatomy import FIRST_CLUSTER
 from synthgate.generators.generator import load
 from synthgate.generators.learned.conditions import Conditions, image_of
 from synthgate.generators.learned.inpainting import REACH, SOLID, Gaps, weights_of
-from synthgate.generators.learned.networks import Within
 from synthgate.generators.learned.slices import Slices
 from synthgate.generators.sampling import synthesize
 from synthgate.params import Privacy, Steer
@@ -220,14 +218,3 @@ def test_within_a_region_the_mean_image_is_told_and_around_it_the_image():
     np.testing.assert_array_equal(told[:, :2, region[0]], planes[:, :2, region[0]])
     np.testing.assert_array_equal(told[:, 2:6], planes[:, 2:])
     np.testing.assert_array_equal(told[:, 6], region)
-
-
-class Ones(torch.nn.Module):
-    def forward(self, image, condition, time, group):
-        return torch.ones_like(image)
-
-
-def test_a_network_within_a_region_says_nothing_outside_it():
-    condition = torch.rand(2, 3, 4, 4).round()
-    told = Within(Ones())(torch.zeros(2, 1, 4, 4), condition, torch.zeros(2), torch.zeros(2))
-    assert torch.equal(told[:, 0], condition[:, -1])

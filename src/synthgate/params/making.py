@@ -154,7 +154,7 @@ class Diffusion(Learned):
 
     kind: Literal["diffusion"]
     flow: Literal["rectified", "ddpm", "ddim"]
-    """rectified: a straight path from noise to image; ddpm, ddim: 250 noisings undone, with fresh noise or without."""
+    """rectified: an even path from noise to image; ddpm, ddim: 250 noisings undone, with fresh noise or without."""
     steps: Count
     """Network evaluations of one sample (twice as many with guidance)."""
     guidance: Annotated[float, Field(ge=0)] = 1.0

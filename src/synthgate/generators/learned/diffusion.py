@@ -3,8 +3,8 @@
 All go from a noise to an image through mixtures of both, and differ in how much of each there is at a time; here a
 mixture is scaled to unit spread, cos(angle) image + sin(angle) noise. The network tells sin(angle) image - cos(angle)
 noise, by which a mixture changes with its angle (Salimans and Ho 2022, 2202.00512; Lu and Song 2025, 2410.11081): with
-nothing learned noise stays what it is, as strong as an image at every scale where its power falls as images' does
-(Field 1987, doi:10.1364/JOSAA.4.002379). Schedules of DDPM and DDIM are MONAI's.
+nothing learned a rectified flow leaves noise as it is, as strong as an image at every scale where its power falls as
+images' does (Field 1987, doi:10.1364/JOSAA.4.002379). The schedule of DDPM and DDIM is MONAI's.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
+from monai.networks.schedulers import DDPMScheduler
 from torch import Tensor, nn
 
 from synthgate.generators.learned.slices import Drawn
@@ -36,15 +36,14 @@ def masked(error: Tensor, condition: Tensor) -> Tensor:
     return inside.mean()
 
 
-def _noised(params: Diffusion) -> DDPMScheduler | DDIMScheduler:
-    """The noising of DDPM and DDIM."""
-    kind = DDPMScheduler if params.flow == "ddpm" else DDIMScheduler
-    # the usual range of 1000 steps, in fewer; residuals are of unit spread, not within -1..1
+def _kept() -> Tensor:
+    """[NOISINGS] squared share of the image after each noising, by MONAI's schedule."""
+    # the usual range of 1000 steps, in fewer
     faster = TIMES / NOISINGS
-    return kind(
-        num_train_timesteps=NOISINGS, schedule="linear_beta", beta_start=1e-4 * faster, beta_end=2e-2 * faster,
-        clip_sample=False, prediction_type="sample",
-    )  # fmt: skip
+    kept: Tensor = DDPMScheduler(
+        num_train_timesteps=NOISINGS, schedule="linear_beta", beta_start=1e-4 * faster, beta_end=2e-2 * faster
+    ).alphas_cumprod
+    return kept
 
 
 def reddened(white: Tensor) -> Tensor:
@@ -62,6 +61,11 @@ def _noise(white: Tensor, params: Diffusion) -> Tensor:
     return reddened(white) if params.latent is None else white
 
 
+def _seen(mixture: Tensor, condition: Tensor) -> Tensor:
+    """What the network sees of a mixture: none of it where nothing is painted, as noise there tells of noise inside."""
+    return mixture * (condition[:, -1:] > 0)
+
+
 def loss(network: nn.Module, batch: Drawn, params: Diffusion) -> Tensor:
     """The training loss of a batch: squared error, where it paints, of what the network tells."""
     chance = batch.uniform[:, 0]
@@ -71,12 +75,20 @@ def loss(network: nn.Module, batch: Drawn, params: Diffusion) -> Tensor:
         angle = torch.atan2(time, 1 - time)
     else:
         step = (chance * NOISINGS).long().clamp_max(NOISINGS - 1)
-        time, angle = step / NOISINGS, _noised(params).alphas_cumprod.to(step.device)[step].sqrt().acos()
+        time, angle = step / NOISINGS, _kept().to(step.device)[step].sqrt().acos()
     image, noise = batch.residual, _noise(batch.noise, params)
     turn = angle.view(-1, *[1] * (image.ndim - 1))
     mixture, wished = turn.cos() * image + turn.sin() * noise, turn.sin() * image - turn.cos() * noise
-    told = network(mixture, batch.condition, time * TIMES, batch.group)
+    told = network(_seen(mixture, batch.condition), batch.condition, time * TIMES, batch.group)
     return masked((told - wished).square(), batch.condition)
+
+
+def _course(params: Diffusion) -> list[tuple[float, float]]:
+    """Times in 0..1 and angles at which a sample asks the network, from noise to image."""
+    if params.flow == "rectified":
+        return [(left / params.steps, math.atan2(left, params.steps - left)) for left in range(params.steps, 0, -1)]
+    asked = torch.linspace(NOISINGS - 1, 0, params.steps).round().int().tolist()
+    return [(step / NOISINGS, math.acos(float(_kept()[step].sqrt()))) for step in asked]
 
 
 @torch.inference_mode()
@@ -84,40 +96,33 @@ def sample(network: nn.Module, condition: Tensor, group: Tensor, params: Diffusi
     """Residuals [item, channel, *space] of unit spread; `noise()` draws one more white noise of that shape."""
 
     def told(mixture: Tensor, time: float) -> Tensor:
-        scaled = torch.full((len(mixture),), time * TIMES, device=mixture.device)
-        found: Tensor = network(mixture, condition, scaled, group)
+        seen, scaled = _seen(mixture, condition), torch.full((len(mixture),), time * TIMES, device=mixture.device)
+        found: Tensor = network(seen, condition, scaled, group)
         if params.guidance != 1 and bool(group.any()):
-            untold = network(mixture, condition, scaled, torch.zeros_like(group))
+            untold = network(seen, condition, scaled, torch.zeros_like(group))
             found = untold + params.guidance * (found - untold)
         return found
 
-    mixture = _noise(noise(), params)
-    if params.flow == "rectified":
-        for left in range(params.steps, 0, -1):
-            here, there = (math.atan2(steps, params.steps - steps) for steps in (left, left - 1))
-            mixture = mixture + (here - there) * told(mixture, left / params.steps)
-        return mixture
-    schedule = _noised(params)
-    schedule.set_timesteps(params.steps)
-    for time in map(int, schedule.timesteps):
-        angle = float(schedule.alphas_cumprod[time].sqrt().acos())
-        clean = math.cos(angle) * mixture + math.sin(angle) * told(mixture, time / NOISINGS)
-        if isinstance(schedule, DDPMScheduler):
-            mixture = _ddpm(schedule, clean, time, mixture, lambda: _noise(noise(), params))
-        else:
-            mixture, _ = schedule.step(clean, time, mixture)
+    mixture, course = _noise(noise(), params), _course(params)
+    for (time, here), there in zip(course, [*(angle for _, angle in course[1:]), 0.0], strict=True):
+        found = told(mixture, time)
+        if params.flow == "rectified":
+            mixture = mixture + (here - there) * found
+            continue
+        clean, left = (
+            math.cos(here) * mixture + math.sin(here) * found,
+            math.sin(here) * mixture - math.cos(here) * found,
+        )
+        # the share of noise that DDPM draws anew; DDIM draws none (2010.02502, eq. 16)
+        share = 1 - (math.cos(here) / math.cos(there)) ** 2 if params.flow == "ddpm" else 0.0
+        fresh = math.sin(there) / math.sin(here) * math.sqrt(max(share, 0.0))
+        mixture = math.cos(there) * clean + math.sqrt(max(math.sin(there) ** 2 - fresh**2, 0.0)) * left
+        if fresh:
+            mixture = mixture + fresh * _noise(noise(), params)
     return mixture
 
 
-def _ddpm(schedule: DDPMScheduler, told: Tensor, time: int, image: Tensor, noise: Noise) -> Tensor:
-    """A step of ancestral sampling by MONAI's schedule, with our noise: its own knows no neighbouring slices."""
-    total, before = schedule.alphas_cumprod[time], schedule.alphas_cumprod[time - 1] if time else torch.tensor(1.0)
-    beta, alpha = schedule.betas[time], schedule.alphas[time]
-    mean = before.sqrt() * beta / (1 - total) * told + alpha.sqrt() * (1 - before) / (1 - total) * image
-    return mean + (beta * (1 - before) / (1 - total)).sqrt() * noise() if time else mean
-
-
 def plain(rng: np.random.Generator, like: Tensor, channels: int) -> Tensor:
-    """Plain noise for conditions [item, plane, *space], on their device."""
+    """White noise for conditions [item, plane, *space], on their device."""
     drawn = rng.standard_normal((len(like), channels, *like.shape[2:]), np.float32)
     return torch.from_numpy(drawn).to(like.device)

@@ -46,7 +46,7 @@ class Sliced:
         return cls(residual, condition, group, np.array([slices.cases[n].patient for n, _ in rows]))
 
     def shown(self, network: nn.Module, params: Learned) -> Shown:
-        """Painted from plain noise, always the same."""
+        """Painted from noise of its own, always the same."""
         device = next(network.parameters()).device
         condition, group = torch.from_numpy(self.condition).to(device), torch.from_numpy(self.group).to(device)
         rng = np.random.default_rng([0, len(self.group)])
@@ -71,7 +71,7 @@ class Middles:
         return cls(volumes, index[some], space)
 
     def shown(self, network: nn.Module, params: Learned) -> Shown:
-        """Painted from plain noise, always the same; a volume at a time is in memory."""
+        """Painted from noise of its own, always the same; a volume at a time is in memory."""
         assert isinstance(params, Diffusion)
         parts: list[tuple[np.ndarray, ...]] = []
         for number in self.numbers:

@@ -69,19 +69,6 @@ class Folded(nn.Module):
         return unfold(self.network(folded, time, class_labels=group), self.patch)
 
 
-class Within(nn.Module):
-    """A network that paints nothing outside the condition's last plane, so that it needs to learn nothing there."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
-        """As the network's."""
-        told: Tensor = self.network(image, condition, time, group)
-        return told * condition[:, -1:]
-
-
 def critic(inputs: int, features: int, levels: int) -> nn.Module:
     """Patches of residual and condition [slice, channel, x, y] → the features of all levels, logits last.
 

@@ -40,8 +40,7 @@ def _network(params: Learned, channels: int, conditions: Conditions) -> nn.Modul
         return networks.Folded(width + told, width, params.features, 1, classes, dims=3)
     # a GAN that begins at 0 hardly moves: its gradient passes through weights that are 0
     stirred = isinstance(params, Gan)
-    network = networks.Folded(channels + told, channels, params.features, params.patch, classes, stirred=stirred)
-    return networks.Within(network) if conditions.region else network
+    return networks.Folded(channels + told, channels, params.features, params.patch, classes, stirred=stirred)
 
 
 @torch.inference_mode()
