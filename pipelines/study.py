@@ -3,7 +3,7 @@
 import shutil
 
 from pipelines import stage
-from synthgate import cards, params, places
+from synthgate import cards, params, places, workers
 from synthgate.cards import Card, inputs_of
 from synthgate.cohort.store import Store
 from synthgate.files import replacing, write_json
@@ -24,7 +24,8 @@ def main(study: str) -> None:
         real = Store.open(places.build(study))
         batches = run.batches_at_hand(everything, study, scratch)
         trainings = arms.plan(row.study, real, batches)
-        results = {training.name: run.run_arm(training, row, real, scratch) for training in trainings}
+        ran = workers.each(lambda training: run.run_arm(training, row, real, scratch), trainings)
+        results = {training.name: result for training, result in zip(trainings, ran, strict=True)}
         scores = [score for _, found in results.values() for score in found] + run.cross_validate(study, row, real)
 
         people = tuple(sorted({who for t in trainings for who in (*t.patients, *t.foreign)}))

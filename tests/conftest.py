@@ -32,6 +32,12 @@ def one_thread():
 
 
 @pytest.fixture
+def one_process(monkeypatch):
+    """Work that is usually shared out to worker processes is done here, so that a test can watch it."""
+    monkeypatch.setattr("synthgate.workers._cores", lambda: 1)
+
+
+@pytest.fixture
 def python(tmp_path: Path) -> Callable[[str], "subprocess.Popen[str]"]:
     """Start a real Python process in tmp_path that can import synthgate and the tests' helpers; ended with the test."""
     started = []

@@ -68,7 +68,7 @@ def test_a_person_the_folds_do_not_know_is_refused():
         FITTED.predict(np.zeros((1, 16, 16, 2), np.float32), ("a", "zoe"))
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "one_process")
 def test_nobody_is_predicted_by_a_network_that_saw_them(tiny, tmp_path, monkeypatch):
     seen = []
 

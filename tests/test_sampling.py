@@ -101,6 +101,7 @@ def test_seeds_differ(folder, generator, tmp_path):
     assert digest(other / "b-0000") != digest(folder / "b-0000")
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_killed_synthesis_continues_and_ends_the_same(folder, generator, tmp_path, monkeypatch):
     written = []
     write_case = sampling.write_case

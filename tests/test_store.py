@@ -63,6 +63,7 @@ def test_the_same_image_has_the_same_content_under_another_name_and_label(tmp_pa
     assert cases[0].content == content_of(volume(0), CHANNELS)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_killed_and_continued_equals_uninterrupted_byte_for_byte(tmp_path, python):
     code = """
 import dataclasses, os, signal

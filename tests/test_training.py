@@ -89,6 +89,7 @@ def test_no_lesion_to_place_is_refused(made, tmp_path):
     assert not (tmp_path / "tiny").exists()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_killed_training_continues_and_ends_the_same(made, folder, tmp_path, monkeypatch):
     from synthgate.generators import training
 

@@ -6,6 +6,7 @@ SynthgateError
  ├── LineageError     a combination would leak patients
  ├── ArtefactError    a file synthgate made is missing, broken or not the one expected
  ├── BusyError        another process holds the scratch folder
+ ├── WorkerError      a process of our own died
  └── IntakeError      a request to the service cannot be answered
 """
 
@@ -32,6 +33,10 @@ class ArtefactError(SynthgateError):
 
 class BusyError(SynthgateError):
     """Another process holds the scratch folder."""
+
+
+class WorkerError(SynthgateError):
+    """A process of our own died in the middle of its work."""
 
 
 class IntakeError(SynthgateError):

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from synthgate import workers
 from synthgate.cohort.case import Volume
-from synthgate.cohort.prepare import Geometry, prepare_volume
+from synthgate.cohort.prepare import Geometry, Prepared, prepare_volume
 from synthgate.errors import ArtefactError, CohortError
 from synthgate.files import read_json, write_json
 from synthgate.params import Prepare
@@ -68,7 +69,7 @@ class StoredCase:
 
 
 def write(folder: Path, entries: Sequence[Entry], channels: Sequence[str], params: Prepare, scratch: Scratch) -> None:
-    """Prepare the entries into a store; one case is in memory at a time, and a killed run keeps its finished shards.
+    """Prepare the entries into a store; one shard is in memory at a time, and a killed run keeps its finished shards.
 
     Raises CohortError naming the case that cannot be prepared.
     """
@@ -85,7 +86,7 @@ def write(folder: Path, entries: Sequence[Entry], channels: Sequence[str], param
 
 
 def _write_shard(
-    name: str, entries: Iterable[Entry], channels: Sequence[str], params: Prepare, steps: Iterable[int], folder: Path
+    name: str, entries: Sequence[Entry], channels: Sequence[str], params: Prepare, steps: Iterable[int], folder: Path
 ) -> None:
     folder.mkdir()
     table: list[dict[str, Any]] = []
@@ -95,14 +96,9 @@ def _write_shard(
         (folder / "labels.u8").open("wb") as labels,
         (folder / "truth.z").open("wb") as truths,
     ):
-        for entry, _ in zip(entries, steps, strict=False):
-            try:
-                volume = entry.load()
-                prepared = prepare_volume(volume, channels, params)
-            except CohortError as error:
-                raise CohortError(f"{entry.where}: {error}") from error
-            if prepared.label is None or prepared.truth is None:
-                raise CohortError(f"{entry.where}: no label; every case needs label.nii.gz")
+        made = workers.each(lambda entry: _prepared(entry, channels, params), entries)
+        for (prepared, content), entry, _ in zip(made, entries, steps, strict=False):
+            assert prepared.label is not None and prepared.truth is not None
             images.write(np.ascontiguousarray(prepared.image.transpose(3, 0, 1, 2)).tobytes())
             labels.write(np.ascontiguousarray(prepared.label.transpose(2, 0, 1)).tobytes())
             truth = zlib.compress(np.ascontiguousarray(prepared.truth).tobytes(), 6)
@@ -110,12 +106,24 @@ def _write_shard(
             stop = start + prepared.label.shape[2]
             case = StoredCase(
                 case=entry.case, patient=entry.patient, split=entry.split, donors=entry.donors,
-                attributes=dict(entry.attributes), geometry=prepared.geometry, content=content_of(volume, channels),
+                attributes=dict(entry.attributes), geometry=prepared.geometry, content=content,
                 shard=name, start=start, stop=stop, truth=(offset, offset + len(truth)),
             )  # fmt: skip
             table.append(asdict(case))
             start, offset = stop, offset + len(truth)
     write_json(folder / "cases.json", table)
+
+
+def _prepared(entry: Entry, channels: Sequence[str], params: Prepare) -> tuple[Prepared, str]:
+    """An entry's prepared images and label, and its content's digest."""
+    try:
+        volume = entry.load()
+        prepared = prepare_volume(volume, channels, params)
+    except CohortError as error:
+        raise CohortError(f"{entry.where}: {error}") from error
+    if prepared.label is None or prepared.truth is None:
+        raise CohortError(f"{entry.where}: no label; every case needs label.nii.gz")
+    return prepared, content_of(volume, channels)
 
 
 def content_of(volume: Volume, channels: Sequence[str]) -> str:

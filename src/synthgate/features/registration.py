@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from synthgate import workers
+
 TURNS = (-10, -5, 0, 5, 10)
 """In-plane views, degrees; what lies between is left to the fit."""
 SCALES = (1.0, 1.14)
@@ -45,18 +47,23 @@ def similarities(left: np.ndarray, right: np.ndarray, left_out: np.ndarray | Non
     with torch.inference_mode():
         found, view = _coarse(ours, theirs)
         found[torch.from_numpy(skipped)] = -1
-        order = found.argsort(dim=1, descending=True)[:, :CLOSE]
-        maps = _views(left.shape[2:])
-        for other in torch.unique(order):
-            rows = torch.nonzero(((order == other) & (found.gather(1, order) > -1)).any(1))[:, 0]
-            if len(rows):
-                chosen = [maps[index] for index in view[rows, other]]
-                moving = torch.stack(
-                    [ours[r].flip(1) if flip else ours[r] for r, (flip, _) in zip(rows, chosen, strict=True)]
-                )
-                fitted = fit(moving, theirs[other], torch.stack([theta for _, theta in chosen]))
-                found[rows, other] = torch.maximum(found[rows, other], fitted)
-    return np.asarray(found.double().numpy())
+    order = found.argsort(dim=1, descending=True)[:, :CLOSE]
+    known, maps = found.gather(1, order) > -1, _views(left.shape[2:])
+
+    def fitted(other: int) -> tuple[np.ndarray, np.ndarray]:
+        """Whom the reference `other` is near to, and how like it they are once they fit it."""
+        rows = torch.nonzero(((order == other) & known).any(1))[:, 0]
+        chosen = [maps[index] for index in view[rows, other]]
+        moving = [ours[row].flip(1) if flip else ours[row] for row, (flip, _) in zip(rows, chosen, strict=True)]
+        with torch.inference_mode():
+            alike = fit(torch.stack(moving), theirs[other], torch.stack([theta for _, theta in chosen]))
+        return rows.numpy(), alike.double().numpy()
+
+    out = found.double().numpy()
+    others = torch.unique(order[known]).tolist()
+    for other, (rows, alike) in zip(others, workers.each(fitted, others), strict=True):
+        out[rows, other] = np.maximum(out[rows, other], alike)
+    return np.asarray(out)
 
 
 def fit(moving: Tensor, still: Tensor, theta: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from synthgate import workers
 from synthgate.gate import plants
 from synthgate.gate.judge import AXES, findings_of
 from synthgate.gate.measured import Measured
@@ -37,10 +38,12 @@ def prove(trial: Trial, planted: Mapping[str, Measured]) -> tuple[Control, ...]:
             batches.append((plant, plants.some_are(found, unseen) if plant.of == "train" else posing(found)))
     batches += [(plant, plan(train, unseen)) for plant, plan in plants.ROW_PLANTS]
     known = [(plant, batch) for plant, batch in batches if batch is not None]
-    return tuple(
-        held_against(plant, verdict_on(trial, plant.name, batch, train))
-        for plant, batch in tracked(known, len(known), "controls", "batches")
-    )
+
+    def one(planted: tuple[Plant, Measured]) -> Control:
+        plant, batch = planted
+        return held_against(plant, verdict_on(trial, plant.name, batch, train))
+
+    return tuple(tracked(workers.each(one, known), len(known), "controls", "batches"))
 
 
 def posing(patients: Measured) -> Measured:

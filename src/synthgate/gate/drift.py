@@ -7,10 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-os.environ.setdefault("DO_NOT_TRACK", "1")
-from evidently import DataDefinition, Dataset, Report
-from evidently.presets import DataDriftPreset
-
 from synthgate.features.mild import NAME as MILD
 from synthgate.gate import samples
 from synthgate.gate.measured import Measured
@@ -85,11 +81,15 @@ def _outcome(ours: np.ndarray, real: np.ndarray, tested: Outcome) -> Outcome:
     return "undefined" if np.isnan(ours).all() or np.isnan(real).all() else tested
 
 
-def report(trial: Trial, folder: Path) -> None:
+def report(batch: Measured, reference: Measured, folder: Path) -> None:
     """Write Evidently's report on the descriptors as `evidently.html` and `evidently.json`; none of a single case."""
-    current, past = (pd.DataFrame(m.descriptors, columns=list(m.names)) for m in (trial.batch, trial.reference))
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from evidently import DataDefinition, Dataset, Report  # takes seconds
+    from evidently.presets import DataDriftPreset
+
+    current, past = (pd.DataFrame(m.descriptors, columns=list(m.names)) for m in (batch, reference))
     # Evidently wants values on both sides; a column undefined throughout on one is told as missing by our own findings
-    names = [n for n in trial.batch.names if current[n].notna().sum() > 1 and past[n].notna().sum() > 1]
+    names = [n for n in batch.names if current[n].notna().sum() > 1 and past[n].notna().sum() > 1]
     folder.mkdir(parents=True, exist_ok=True)
     if not names:
         return

@@ -4,13 +4,13 @@ import dataclasses
 import functools
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synthgate import workers
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import LineageError
 from synthgate.features.convolution import Convolution
@@ -27,8 +27,6 @@ from synthgate.progress import tracked
 from synthgate.scratch import Scratch
 
 CONTROLS = "controls"
-AT_ONCE = 2
-"""Cases measured at a time: much of it uses a single core."""
 DEVELOPMENT = ("train", "validation")
 
 
@@ -57,10 +55,14 @@ def make(store: Store, regions: Regions, params: Calibrate, scratch: Scratch, ou
     spaces = _spaces(len(store.channels), params)
     table = measure_all(store, cases, regions, spaces, fitted, scratch, "development")
     fold = np.array([fold_of[case.patient] for case in cases])
-    homes = [
-        encoder.trained(scratch, f"encoder-{f}", table.thumbnail[fold != f], params.encoder, params.seed + f)
-        for f in tracked(range(params.folds), params.folds, "copy encoders", "folds")
-    ]
+
+    def encoded(one: int) -> Path:
+        return encoder.trained(
+            scratch, f"encoder-{one}", table.thumbnail[fold != one], params.encoder, params.seed + one
+        )
+
+    every = range(params.folds)
+    homes = list(tracked(workers.each(encoded, every), params.folds, "copy encoders", "folds"))
     likeness = _likeness(homes, table, fold_of, len(store.channels), params)
     table = likeness.among(table, fold)
     out.mkdir()
@@ -135,8 +137,7 @@ def measure_all(
     def piece(case: StoredCase) -> Path:
         return home.once(f"{case.case}.npz", functools.partial(make, case))
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        pieces = list(tracked(pool.map(piece, cases), len(cases), f"measure {what}", "cases"))
+    pieces = tracked(workers.each(piece, cases), len(cases), f"measure {what}", "cases")
     return stack([measured.read(piece) for piece in pieces])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthgate import cards, params, places
+from synthgate import cards, params, places, workers
 from synthgate.cards import inputs_of
 from synthgate.cohort import checks, entries, store
 from synthgate.cohort.folder import read_table
@@ -49,31 +49,34 @@ def run(study: str, row: StudyRow, folder: Path, intent: str | None, out: Path, 
 
     prepared, tools, table = _measured(study, row, name, folder)
     real = Store.open(build)
-    trial = Trial(
-        batch=table,
-        reference=tools.reference,
-        params=row.gate,
-        regions=row.cohort.regions,
-        intent=intent,
-        split_of={case.patient: case.split for case in real.cases},
-        contents={case.content: case.patient for case in real.cases},
-        learned_from=card.patients if card else (),
-        promised=card.facts.get("privacy") if card else None,
-        wish=wish or {},
-        rendered=tools.rendered,
-        copied=stack([tools.planted[plant.name] for plant in plants.TO_MEASURE if plant.axis == "privacy"]),
-    )
-    findings = findings_of(trial)
-    # what must not be trained on is not trained on to see whether it would help
-    if row.gate.utility.draws and (so_far := judge(trial, study, name, findings)).verdict != "rejected":
-        findings += _probed(row, name, inputs_of([folder, build]), real, prepared, so_far.thinned)
-    proven = _controls(study, trial, tools.planted, {"gate": params.as_plain(row.gate), "inputs": inputs_of([judges])})
-    verdict = judge(trial, study, name, findings, proven, controls.doubt(proven))
     with replacing(out / "report") as report:
-        drift.report(trial, report)
-        contract.report(trial, report)
-        suspects.report(trial, report)
-        page.write(verdict, report)
+        report.mkdir()
+        with workers.beside(functools.partial(drift.report, table, tools.reference, report)):
+            trial = Trial(
+                batch=tools.likeness(table),
+                reference=tools.reference,
+                params=row.gate,
+                regions=row.cohort.regions,
+                intent=intent,
+                split_of={case.patient: case.split for case in real.cases},
+                contents={case.content: case.patient for case in real.cases},
+                learned_from=card.patients if card else (),
+                promised=card.facts.get("privacy") if card else None,
+                wish=wish or {},
+                rendered=tools.rendered,
+                copied=stack([tools.planted[plant.name] for plant in plants.TO_MEASURE if plant.axis == "privacy"]),
+            )
+            findings = findings_of(trial)
+            # what must not be trained on is not trained on to see whether it would help
+            if row.gate.utility.draws and (so_far := judge(trial, study, name, findings)).verdict != "rejected":
+                findings += _probed(row, name, inputs_of([folder, build]), real, prepared, so_far.thinned)
+            proven = _controls(
+                study, trial, tools.planted, {"gate": params.as_plain(row.gate), "inputs": inputs_of([judges])}
+            )
+            verdict = judge(trial, study, name, findings, proven, controls.doubt(proven))
+            contract.report(trial, report)
+            suspects.report(trial, report)
+            page.write(verdict, report)
     verdict.write(out / "verdict.json")
     return verdict
 
@@ -95,7 +98,7 @@ def _measured(study: str, row: StudyRow, name: str, folder: Path) -> tuple[Store
         table = instruments.measure_all(
             prepared, prepared.cases, row.cohort.regions, tools.spaces, tools.judge, scratch, "batch"
         )
-    return prepared, tools, tools.likeness(table)
+    return prepared, tools, table
 
 
 def _probed(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthgate import cards
+from synthgate import cards, workers
 from synthgate.cards import Card
 from synthgate.cohort.case import Volume
 from synthgate.cohort.folder import write_case, write_table
@@ -63,10 +63,12 @@ def synthesize(
         devices.on_each(
             _share, dataclasses.replace(compute, num_nodes=1), generator_folder, compute, batch, name, scratch
         )
-    pieces = [
-        scratch.once(_piece(name, index), _maker(generator, batch, name, index))
-        for index in tracked(range(batch.cases), batch.cases, f"synthesize {name}", "cases")
-    ]
+
+    def piece_of(index: int) -> Path:
+        return scratch.once(_piece(name, index), _maker(generator, batch, name, index))
+
+    made = workers.each(piece_of, range(batch.cases))
+    pieces = list(tracked(made, batch.cases, f"synthesize {name}", "cases"))
     rows = [read_json(piece / "row.json") for piece in pieces]
     shapes = [Shape(**read_json(piece / "shape.json")) for piece in pieces]
     people = [row.get("public", row["donors"]).split(";") for row in rows]

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy import ndimage
 
-from synthgate import cards
+from synthgate import cards, workers
 from synthgate.cards import Card
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError
@@ -70,10 +70,11 @@ def train(
         ours = public.prepared(source, prepare, store, regions, home)
         people = ours.cases
         inputs, terms = inputs | {source.folder: source.digest}, tuple(dict.fromkeys((*terms, *public.terms(source))))
-    samples = [
-        _some(_features(ours, case, row, home), np.random.default_rng([row.seed, 0, number]))
-        for number, case in enumerate(tracked(people, len(people), f"look at {name}", "cases"))
-    ]
+
+    def look(number: int) -> np.ndarray:
+        return _some(_features(ours, people[number], row, home), np.random.default_rng([row.seed, 0, number]))
+
+    samples = list(tracked(workers.each(look, range(len(people))), len(people), f"look at {name}", "cases"))
     centres = clusters.fit(np.concatenate(samples, 1).T, row.clusters, np.random.default_rng([row.seed, 1]))
     known = _mapped(name, row, ours, people, centres, home)
     if not any(part["label"].any() for part in known.parts.values()):
@@ -119,13 +120,11 @@ def train(
 def _mapped(
     name: str, row: Generator, store: Store, cases: Sequence[StoredCase], centres: np.ndarray, scratch: Scratch
 ) -> Mapped:
-    parts = {
-        case.case: load_file(
-            scratch.once(f"parts/{case.case}.safetensors", _enricher(store, case, row, centres, scratch))
-        )
-        for case in tracked(cases, len(cases), f"train {name}", "cases")
-    }
-    return Mapped(store, cases, parts)
+    def part(case: StoredCase) -> Path:
+        return scratch.once(f"parts/{case.case}.safetensors", _enricher(store, case, row, centres, scratch))
+
+    made = tracked(workers.each(part, cases), len(cases), f"train {name}", "cases")
+    return Mapped(store, cases, {case.case: load_file(path) for case, path in zip(cases, made, strict=True)})
 
 
 def head_of(image: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from synthgate import workers
 from synthgate.cohort.store import Store, StoredCase
 from synthgate.errors import CohortError, LineageError
 from synthgate.learning import weights
@@ -63,12 +64,12 @@ def cross_fit(
     """Train one segmenter per fold on the cases of the other folds; returns their folders in scratch, fold by fold."""
     from synthgate.learning.fitting import trained  # Lightning takes seconds
 
-    folders = []
-    for fold in range(max(fold_of.values()) + 1):
+    def one(fold: int) -> Path:
         others = [case for case in cases if fold_of[case.patient] != fold]
         sampler = Sampler([Pool(store, others, 1.0)], regions, params, seed + fold)
-        folders.append(trained(scratch, f"fold-{fold}", sampler, len(store.channels)))
-    return folders
+        return trained(scratch, f"fold-{fold}", sampler, len(store.channels))
+
+    return list(workers.each(one, range(max(fold_of.values()) + 1)))
 
 
 def load(

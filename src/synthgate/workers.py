@@ -1,0 +1,102 @@
+"""Independent pieces of work side by side: a process for each core, forked, so that nothing need be imported again.
+
+Where there is a GPU, a single core, or no safe way to fork, the work is done one piece after the other, here.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from synthgate.errors import WorkerError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def each(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield `work(item)` of all items in their order; only the results need be picklable.
+
+    What a piece raises is raised here when its turn comes, and the others are ended. Raises WorkerError where a process
+    dies.
+    """
+    count = min(_cores(), len(items))
+    if count < 2:
+        yield from map(work, items)
+        return
+    with _processes(count, lambda index: work(items[index])) as pool:
+        yield from pool.map(_do, range(len(items)))
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Do `work` while the block runs; what it raises is raised at the block's end."""
+    if _cores() < 2:
+        yield
+        work()
+        return
+    with _processes(1, lambda _: work()) as pool:
+        done = pool.submit(_do, 0)
+        yield
+        done.result()
+
+
+_work: Callable[[int], Any] | None = None
+"""What this process's workers do; they are forked with it."""
+
+
+def _do(index: int) -> Any:
+    assert _work is not None
+    return _work(index)
+
+
+@contextlib.contextmanager
+def _processes(count: int, work: Callable[[int], Any]) -> Iterator[ProcessPoolExecutor]:
+    global _work
+    others, before = set(multiprocessing.active_children()), _work
+    _work = work
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _begin)
+    try:
+        yield pool
+    except BaseException as error:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()  # nobody waits for what is half done
+        if isinstance(error, BrokenProcessPool):
+            raise WorkerError(
+                "a worker process ended in the middle of its work; was the memory used up? Run the same command again: "
+                "it goes on from where it was"
+            ) from error
+        raise
+    finally:
+        _work = before
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """A worker ends with the process that started it, which holds the locks, however that ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers
+    if "torch" in sys.modules:
+        # a forked process lacks its parent's threads, and waits forever for more than one of its own
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _cores() -> int:
+    """Cores that this process may use; 1 where it must do all itself."""
+    torch = sys.modules.get("torch")
+    if sys.platform != "linux" or multiprocessing.parent_process() or (torch and torch.cuda.is_available()):
+        return 1
+    return len(os.sched_getaffinity(0))

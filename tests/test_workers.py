@@ -1,0 +1,125 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from synthgate import workers
+from synthgate.errors import CohortError, WorkerError
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+forks = pytest.mark.skipif(sys.platform != "linux" or CORES < 2, reason="needs Linux and two cores")
+
+KILLED = """
+import os, time
+from synthgate import workers
+
+def work(item):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+list(workers.each(work, range(2)))
+"""
+
+
+def test_results_come_in_the_order_of_the_items_whatever_is_done_first():
+    def slow_at_first(item):
+        time.sleep(0.3 if item == 0 else 0)
+        return item, os.getpid()
+
+    assert [item for item, _ in workers.each(slow_at_first, range(7))] == list(range(7))
+    assert list(workers.each(slow_at_first, [])) == []
+
+
+@forks
+def test_work_is_done_in_other_processes_at_the_same_time():
+    assert os.getpid() not in set(workers.each(lambda _: os.getpid(), range(4)))
+    start = time.monotonic()
+    list(workers.each(lambda _: time.sleep(2), range(2)))
+    assert time.monotonic() - start < 3.5
+
+
+def test_an_error_of_a_piece_is_raised_when_its_turn_comes():
+    def fails_at_two(item):
+        if item == 2:
+            raise CohortError("case 2 is broken")
+        return item
+
+    seen = []
+    with pytest.raises(CohortError, match="case 2 is broken"):
+        seen.extend(workers.each(fails_at_two, range(4)))  # extend keeps what came before
+    with pytest.raises(CohortError, match="case 2 is broken"):
+        for item in workers.each(fails_at_two, range(4)):
+            seen.append(item)
+    assert seen[-2:] == [0, 1]
+
+
+@forks
+def test_after_an_error_nobody_waits_for_the_others():
+    def one_fails(item):
+        if item == 0:
+            raise CohortError("case 0 is broken")
+        time.sleep(60)
+
+    start = time.monotonic()
+    with pytest.raises(CohortError):
+        list(workers.each(one_fails, range(4)))
+    assert time.monotonic() - start < 30
+
+
+@forks
+def test_a_worker_that_dies_is_told_and_does_not_hang():
+    with pytest.raises(WorkerError, match="memory"):
+        list(workers.each(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(2)))
+
+
+@forks
+def test_workers_end_with_the_process_that_started_them():
+    process = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+    started = [int(process.stdout.readline()) for _ in range(2)]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(_runs(pid) for pid in started):
+        time.sleep(0.1)
+    assert not any(_runs(pid) for pid in started)
+
+
+@forks
+def test_a_worker_computes_on_one_thread_and_can_train_after_its_parent_has():
+    import torch
+
+    def trained(seed):
+        torch.manual_seed(seed)
+        weights = torch.zeros(64, 64, requires_grad=True)
+        (torch.randn(512, 64) @ weights - torch.randn(512, 64)).square().mean().backward()
+        return torch.get_num_threads(), float(weights.grad.sum())
+
+    _, here = trained(0)
+    found = list(workers.each(trained, range(2)))
+    assert [threads for threads, _ in found] == [1, 1]
+    assert found[0][1] == pytest.approx(here, rel=1e-4)
+
+
+def test_work_beside_a_block_is_done_at_its_end_and_its_error_is_raised(tmp_path):
+    with workers.beside(lambda: (tmp_path / "done").write_text("")):
+        assert list(workers.each(lambda item: 2 * item, range(3))) == [0, 2, 4]
+    assert (tmp_path / "done").exists()
+
+    def fails():
+        raise CohortError("no table")
+
+    with pytest.raises(CohortError, match="no table"), workers.beside(fails):
+        pass
+    with pytest.raises(ZeroDivisionError), workers.beside(lambda: None):
+        raise ZeroDivisionError
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
