@@ -63,14 +63,13 @@ def test_the_same_image_has_the_same_content_under_another_name_and_label(tmp_pa
     assert cases[0].content == content_of(volume(0), CHANNELS)
 
 
-@pytest.mark.usefixtures("one_process")
 def test_killed_and_continued_equals_uninterrupted_byte_for_byte(tmp_path, python):
     code = """
-import dataclasses, os, signal
+import dataclasses, os, signal, time
 from pathlib import Path
 import tiny_store
-listed = tiny_store.entries()
-listed[3] = dataclasses.replace(listed[3], load=lambda: os.kill(os.getpid(), signal.SIGKILL))
+listed, stage = tiny_store.entries(), os.getpid()
+listed[3] = dataclasses.replace(listed[3], load=lambda: [os.kill(stage, signal.SIGKILL), time.sleep(600)])
 tiny_store.make(Path("a"), listed)
 """
     assert python(code).wait(60) == -signal.SIGKILL

@@ -95,8 +95,9 @@ def _end_with_parent() -> None:
 
 
 def _cores() -> int:
-    """Cores that this process may use; 1 where it must do all itself."""
+    """Cores that this process may use, by `OMP_NUM_THREADS` where it is set; 1 where it must do all itself."""
     torch = sys.modules.get("torch")
     if sys.platform != "linux" or multiprocessing.parent_process() or (torch and torch.cuda.is_available()):
         return 1
-    return len(os.sched_getaffinity(0))
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wished) if wished.isdecimal() else len(os.sched_getaffinity(0))

@@ -7,6 +7,7 @@ unsupervised label maps of Billot et al. 2023 (SynthSeg, doi:10.1016/j.media.202
 import numpy as np
 from scipy import ndimage
 
+from synthgate import workers
 from synthgate.errors import CohortError
 
 RESTARTS = 4
@@ -75,7 +76,8 @@ def fit(samples: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndar
     points = samples.astype(np.float64)
     if len(np.unique(points, axis=0)) < clusters:
         raise CohortError(f"{clusters} clusters need as many different intensities in the heads; lower `clusters`")
-    tries = [_lloyd(points, _spread(points, clusters, rng)) for _ in range(RESTARTS)]
+    starts = [_spread(points, clusters, rng) for _ in range(RESTARTS)]
+    tries = workers.each(lambda start: _lloyd(points, start), starts)
     centres = min(tries, key=lambda found: float(_squared(points, found).min(1).sum()))
     return centres[np.argsort(centres.mean(1), kind="stable")].astype(np.float32)
 

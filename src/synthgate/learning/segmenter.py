@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ def build(params: Segmenter, channels: int, regions: int) -> nn.Module:
     """[sample, channel, *space] → [sample, region, *space] logits.
 
     A plain U-Net as nnU-Net's, with group norm, which is faster on CPUs than instance norm; in 2D channels lie last in
-    memory, which is faster again.
+    memory, which is faster on one thread, as workers have.
     """
     levels = len(params.features)
     network = DynUNet(
@@ -53,6 +52,8 @@ def predict(network: nn.Module, image: np.ndarray, params: Segmenter) -> np.ndar
 
 def _whole(network: nn.Module, volume: Tensor, params: Segmenter) -> Tensor:
     if params.spatial_dims == 3:
+        from monai.inferers import sliding_window_inference  # takes a second
+
         out = sliding_window_inference(volume[None], params.patch, 1, network, overlap=WINDOW_OVERLAP, mode="gaussian")
         return torch.sigmoid(torch.as_tensor(out)[0])
     planes = volume.permute(3, 0, 1, 2).split(params.batch)

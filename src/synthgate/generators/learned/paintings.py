@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from synthgate import workers
 from synthgate.cohort.store import StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing
@@ -106,8 +107,12 @@ def train(
 
 def _styles(mapped: Mapped, classes: Sequence[int]) -> np.ndarray:
     """[case, class, 2 channel]: the style of each case."""
-    pairs = zip(mapped.cases, mapped.maps, strict=True)
-    return np.stack([style_of(mapped.store.image(case), codes, classes_of(classes)) for case, codes in pairs])
+    values = classes_of(classes)
+
+    def style(number: int) -> np.ndarray:
+        return style_of(mapped.store.image(mapped.cases[number]), mapped.maps[number], values)
+
+    return np.stack(list(workers.each(style, range(len(mapped.cases)))))
 
 
 def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
@@ -123,12 +128,14 @@ def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
 
 def _alike(slices: Slices) -> np.ndarray:
     """[band] how alike neighbouring slices are, in the middle half of each case's; the mean of all cases."""
-    index, alike = slices.index(), []
-    for number in range(len(slices.cases)):
+    index = slices.index()
+
+    def one(number: int) -> np.ndarray:
         rows = index[index[:, 0] == number]
         residual, _, _ = slices.take(rows[len(rows) // 4 : -(len(rows) // 4) or None])
-        alike.append(noise.likeness(residual))
-    return np.mean(alike, axis=0)
+        return noise.likeness(residual)
+
+    return np.mean(list(workers.each(one, range(len(slices.cases)))), axis=0)
 
 
 def write_reports(painted: Painted | None, folder: Path) -> None:
