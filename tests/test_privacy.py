@@ -89,7 +89,9 @@ def test_the_card_of_a_batch_reaches_the_axis(tmp_path, monkeypatch):
         raise Reached(trial.promised, trial.learned_from)
 
     row = params.load(Path(__file__).parents[1] / "params.yaml").studies["brain"]
-    tools = SimpleNamespace(reference=REFERENCE, rendered=None, planted=defaultdict(lambda: TRAIN))
+    tools = SimpleNamespace(
+        reference=REFERENCE, rendered=None, planted=defaultdict(lambda: TRAIN), likeness=lambda table: table
+    )
     monkeypatch.setattr(run.places, "judges", lambda study: tmp_path)
     monkeypatch.setattr(run.checks, "faults", lambda *_: [])
     monkeypatch.setattr(run.Store, "open", lambda _: SimpleNamespace(cases=()))
