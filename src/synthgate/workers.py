@@ -14,6 +14,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from synthgate.errors import WorkerError
 
 Item = TypeVar("Item")
@@ -70,7 +72,7 @@ def _processes(count: int, work: Callable[[int], Any]) -> Iterator[ProcessPoolEx
         if isinstance(error, BrokenProcessPool):
             raise WorkerError(
                 "a worker process ended in the middle of its work; was the memory used up? Run the same command again: "
-                "it goes on from where it was"
+                "it goes on from where it was. A smaller OMP_NUM_THREADS (`make repro THREADS=1`) has fewer workers"
             ) from error
         raise
     finally:
@@ -82,8 +84,9 @@ def _begin() -> None:
     """A worker ends with the process that started it, which holds the locks, however that ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers
+    # a forked process lacks its parent's threads, and may wait forever for more than one of its own
+    threadpool_limits(1)
     if "torch" in sys.modules:
-        # a forked process lacks its parent's threads, and waits forever for more than one of its own
         sys.modules["torch"].set_num_threads(1)
 
 
