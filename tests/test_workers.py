@@ -12,7 +12,7 @@ from synthgate.errors import CohortError, WorkerError
 
 forks = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")
 
-KILLED = """
+KILLED = r"""
 import os, time
 from synthgate import workers
 
