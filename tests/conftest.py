@@ -34,7 +34,7 @@ def one_thread():
 @pytest.fixture
 def one_process(monkeypatch):
     """Work that is usually shared out to worker processes is done here, so that a test can watch it."""
-    monkeypatch.setattr("synthgate.workers._cores", lambda: 1)
+    monkeypatch.setattr("synthgate.workers.cores", lambda: 1)
 
 
 @pytest.fixture

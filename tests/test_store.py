@@ -66,6 +66,7 @@ def test_the_same_image_has_the_same_content_under_another_name_and_label(tmp_pa
 def test_killed_and_continued_equals_uninterrupted_byte_for_byte(tmp_path, python):
     code = """
 import dataclasses, os, signal, time
+os.environ["OMP_NUM_THREADS"] = "2"  # two workers
 from pathlib import Path
 import tiny_store
 listed, stage = tiny_store.entries(), os.getpid()

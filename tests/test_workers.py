@@ -9,24 +9,29 @@ import pytest
 
 from synthgate import workers
 from synthgate.errors import CohortError, WorkerError
+from synthgate.scratch import locked
 
 forks = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")
 
 KILLED = r"""
-import os, time
+import os, sys, time
+from pathlib import Path
 from synthgate import workers
+from synthgate.scratch import locked
 
 def work(item):
     os.write(1, f"{os.getpid()}\n".encode())
     time.sleep(600)
 
-list(workers.each(work, range(2)))
+with locked(Path(sys.argv[1]), 1.0):
+    list(workers.each(work, range(2)))
 """
 
 
 @pytest.fixture(autouse=True)
 def two_processes(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
 def test_results_come_in_the_order_of_the_items_whatever_is_done_first():
@@ -83,14 +88,26 @@ def test_the_number_of_threads_that_is_asked_for_bounds_the_processes(monkeypatc
 
 
 @forks
+def test_an_error_beside_large_results_does_not_hang():
+    def large_or_broken(item):
+        if item == 3:
+            raise CohortError("case 3 is broken")
+        return bytes(50_000_000)
+
+    with pytest.raises(CohortError, match="case 3 is broken"):
+        for found in workers.each(large_or_broken, range(12)):
+            assert len(found) == 50_000_000
+
+
+@forks
 def test_a_worker_that_dies_is_told_and_does_not_hang():
     with pytest.raises(WorkerError, match="memory"):
         list(workers.each(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(2)))
 
 
 @forks
-def test_workers_end_with_the_process_that_started_them():
-    process = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+def test_workers_end_with_the_process_that_started_them_and_its_locks_are_free(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "lock"], stdout=subprocess.PIPE, text=True)
     started = [int(process.stdout.readline()) for _ in range(2)]
     process.kill()
     process.wait()
@@ -98,6 +115,8 @@ def test_workers_end_with_the_process_that_started_them():
     while time.monotonic() < deadline and any(_runs(pid) for pid in started):
         time.sleep(0.1)
     assert not any(_runs(pid) for pid in started)
+    with locked(tmp_path / "lock", 0.0):
+        pass
 
 
 @forks

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from synthgate import places
+from synthgate import places, workers
 from synthgate.params import Learned, Params, Segmenter, StudyRow
 
 REPEATS = 3
@@ -58,7 +58,8 @@ class Estimate:
     steps_s: dict[str, float] = field(default_factory=dict)
     """Measured seconds of one training step, by study and stage."""
     memory_bytes: int = 0
-    """Highest resident memory of this process after those steps: libraries, network, batch (stores are mapped)."""
+    """Highest resident memory of this process after those steps: libraries, network, batch (stores are mapped); so
+    many times as trainings may run side by side."""
     disk_bytes: int = 0
     """Data, stores and batches, each once in the workspace and once in DVC's cache."""
     assumed: tuple[str, ...] = ()
@@ -124,7 +125,8 @@ def estimate(params: Params, root: Path = Path()) -> Estimate:
         found.seconds[f"synthesize@{name}"] = START_S + each * batch.cases
         found.seconds[f"gate@{name}"] = GATE_START_S + GATE_S * batch.cases
     unit = 1 if sys.platform == "darwin" else 1024
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    beside = [max(row.calibrate.folds, len(row.study.arms) * row.study.draws) for row in params.studies.values()]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit * min(workers.cores(), max(beside, default=1))
     return Estimate(found.seconds, found.steps_s, memory, int(disk), tuple(assumed), device)
 
 

@@ -6,13 +6,16 @@ Where there is a GPU, a single core, or no safe way to fork, the work is done on
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -28,18 +31,27 @@ def each(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Resu
     What a piece raises is raised here when its turn comes, and the others are ended. Raises WorkerError where a process
     dies.
     """
-    count = min(_cores(), len(items))
+    count = min(cores(), len(items))
     if count < 2:
         yield from map(work, items)
         return
-    with _processes(count, lambda index: work(items[index])) as pool:
-        yield from pool.map(_do, range(len(items)))
+    with tempfile.TemporaryDirectory(prefix="synthgate-") as home:
+        # results go by file: a process that is ended while it sends something large would leave its reader waiting
+        def kept(index: int) -> None:
+            Path(home, str(index)).write_bytes(pickle.dumps(work(items[index])))
+
+        with _processes(count, kept) as pool:
+            for index, _ in enumerate(pool.map(_do, range(len(items)))):
+                file = Path(home, str(index))
+                result = pickle.loads(file.read_bytes())
+                file.unlink()
+                yield result
 
 
 @contextlib.contextmanager
 def beside(work: Callable[[], object]) -> Iterator[None]:
     """Do `work` while the block runs; what it raises is raised at the block's end."""
-    if _cores() < 2:
+    if cores() < 2:
         yield
         work()
         return
@@ -49,21 +61,18 @@ def beside(work: Callable[[], object]) -> Iterator[None]:
         done.result()
 
 
-_work: Callable[[int], Any] | None = None
-"""What this process's workers do; they are forked with it."""
+_work: Callable[[int], object]
+"""What this process does, where it is a worker."""
 
 
-def _do(index: int) -> Any:
-    assert _work is not None
-    return _work(index)
+def _do(index: int) -> None:
+    _work(index)
 
 
 @contextlib.contextmanager
-def _processes(count: int, work: Callable[[int], Any]) -> Iterator[ProcessPoolExecutor]:
-    global _work
-    others, before = set(multiprocessing.active_children()), _work
-    _work = work
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _begin)
+def _processes(count: int, work: Callable[[int], object]) -> Iterator[ProcessPoolExecutor]:
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _begin, (work,))
     try:
         yield pool
     except BaseException as error:
@@ -76,12 +85,13 @@ def _processes(count: int, work: Callable[[int], Any]) -> Iterator[ProcessPoolEx
             ) from error
         raise
     finally:
-        _work = before
         pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
+def _begin(work: Callable[[int], object]) -> None:
     """A worker ends with the process that started it, which holds the locks, however that ends."""
+    global _work
+    _work = work
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers
     # a forked process lacks its parent's threads, and may wait forever for more than one of its own
@@ -97,8 +107,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _cores() -> int:
-    """Cores that this process may use, by `OMP_NUM_THREADS` where it is set; 1 where it must do all itself."""
+def cores() -> int:
+    """Pieces that are worked on at a time: by `OMP_NUM_THREADS`, else as many cores as this process may use.
+
+    1 where it must do all itself.
+    """
     torch = sys.modules.get("torch")
     if sys.platform != "linux" or multiprocessing.parent_process() or (torch and torch.cuda.is_available()):
         return 1
