@@ -18,7 +18,7 @@ from synthgate.params import Learned, Params, Segmenter, StudyRow
 
 REPEATS = 3
 # Seconds on one core of a 2024 server, head volumes of 2 mm with four channels; rough, and only for the short stages.
-# Measure again: `dvc repro -s -f STAGE@ROW`, the time it takes divided by its cases.
+# Measure again: `OMP_NUM_THREADS=1 dvc repro -s -f STAGE@ROW`, the time it takes divided by its cases.
 # All were measured so in the shipped run (100 patients, 60 behind the generator, 48 synthetic cases), and rounded up.
 START_S = 6.0
 """Imports of a stage's process."""
