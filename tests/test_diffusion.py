@@ -139,6 +139,18 @@ def test_a_network_is_shown_nothing_of_where_nothing_is_painted(flow):
         assert not mixture[:, :, :32].any() and mixture[:, :, 32:].std() > 0.1
 
 
+def test_a_rectified_flow_learns_most_of_what_is_nearly_noise():
+    even = (torch.arange(6) + 0.5)[:, None].expand(6, CHANCES) / 6
+    asked = []
+
+    def listening(mixture, condition, time, group):
+        asked.append(time / diffusion.TIMES)
+        return mixture
+
+    diffusion.loss(listening, Drawn(white(3), CONDITION, GROUP, white(4), even), row("rectified", 3))
+    torch.testing.assert_close(asked[0], torch.tensor([3 / 14, 1 / 2, 15 / 22, 21 / 26, 9 / 10, 33 / 34]))
+
+
 @pytest.mark.parametrize("flow", ["rectified", "ddpm", "ddim"])
 def test_the_loss_of_nothing_learned_is_1_and_of_a_network_that_knows_all_0(flow):
     image = diffusion.reddened(white(3))

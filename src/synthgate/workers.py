@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def each(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result]:
     """Yield `work(item)` of all items in their order; only the results need be picklable.
 
     What a piece raises is raised here when its turn comes, and the others are ended. Raises WorkerError where a process
@@ -92,7 +92,7 @@ def _begin(work: Callable[[int], object]) -> None:
     """A worker ends with the process that started it, which holds the locks, however that ends."""
     global _work
     _work = work
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers
     # a forked process lacks its parent's threads, and may wait forever for more than one of its own
     threadpool_limits(1)
@@ -100,7 +100,8 @@ def _begin(work: Callable[[int], object]) -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the process that started this one, and end when it has."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

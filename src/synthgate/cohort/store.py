@@ -5,6 +5,7 @@ A shard is a folder of three files: `images.f16` ([slice, channel, x, y]), `labe
 the same bytes. `store.json` lists channels, size and cases.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -19,7 +20,7 @@ import numpy as np
 
 from synthgate import workers
 from synthgate.cohort.case import Volume
-from synthgate.cohort.prepare import Geometry, Prepared, prepare_volume
+from synthgate.cohort.prepare import Geometry, prepare_volume
 from synthgate.errors import ArtefactError, CohortError
 from synthgate.files import read_json, write_json
 from synthgate.params import Prepare
@@ -95,18 +96,16 @@ def _write_shard(
         (folder / "images.f16").open("wb") as images,
         (folder / "labels.u8").open("wb") as labels,
         (folder / "truth.z").open("wb") as truths,
+        contextlib.closing(workers.each(lambda entry: _planes(entry, channels, params), entries)) as made,
     ):
-        made = workers.each(lambda entry: _prepared(entry, channels, params), entries)
-        for (prepared, content), entry, _ in zip(made, entries, steps, strict=False):
-            assert prepared.label is not None and prepared.truth is not None
-            images.write(np.ascontiguousarray(prepared.image.transpose(3, 0, 1, 2)).tobytes())
-            labels.write(np.ascontiguousarray(prepared.label.transpose(2, 0, 1)).tobytes())
-            truth = zlib.compress(np.ascontiguousarray(prepared.truth).tobytes(), 6)
+        for (image, label, truth, geometry, content), entry, _ in zip(made, entries, steps, strict=False):
+            images.write(image.tobytes())
+            labels.write(label.tobytes())
             truths.write(truth)
-            stop = start + prepared.label.shape[2]
+            stop = start + len(label)
             case = StoredCase(
                 case=entry.case, patient=entry.patient, split=entry.split, donors=entry.donors,
-                attributes=dict(entry.attributes), geometry=prepared.geometry, content=content,
+                attributes=dict(entry.attributes), geometry=geometry, content=content,
                 shard=name, start=start, stop=stop, truth=(offset, offset + len(truth)),
             )  # fmt: skip
             table.append(asdict(case))
@@ -114,8 +113,10 @@ def _write_shard(
     write_json(folder / "cases.json", table)
 
 
-def _prepared(entry: Entry, channels: Sequence[str], params: Prepare) -> tuple[Prepared, str]:
-    """An entry's prepared images and label, and its content's digest."""
+def _planes(
+    entry: Entry, channels: Sequence[str], params: Prepare
+) -> tuple[np.ndarray, np.ndarray, bytes, Geometry, str]:
+    """An entry's images and labels as a shard has them, its native label compressed, geometry and content's digest."""
     try:
         volume = entry.load()
         prepared = prepare_volume(volume, channels, params)
@@ -123,7 +124,9 @@ def _prepared(entry: Entry, channels: Sequence[str], params: Prepare) -> tuple[P
         raise CohortError(f"{entry.where}: {error}") from error
     if prepared.label is None or prepared.truth is None:
         raise CohortError(f"{entry.where}: no label; every case needs label.nii.gz")
-    return prepared, content_of(volume, channels)
+    image, label = (np.ascontiguousarray(np.moveaxis(x, -1, 0)) for x in (prepared.image, prepared.label))
+    truth = zlib.compress(np.ascontiguousarray(prepared.truth).tobytes(), 6)
+    return image, label, truth, prepared.geometry, content_of(volume, channels)
 
 
 def content_of(volume: Volume, channels: Sequence[str]) -> str:

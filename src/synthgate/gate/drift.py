@@ -1,6 +1,5 @@
 """Drift: do the batch's measurements follow the real ones? Evidently reports; a pooled maxT decides."""
 
-import os
 import re
 from pathlib import Path
 
@@ -83,7 +82,6 @@ def _outcome(ours: np.ndarray, real: np.ndarray, tested: Outcome) -> Outcome:
 
 def report(batch: Measured, reference: Measured, folder: Path) -> None:
     """Write Evidently's report on the descriptors as `evidently.html` and `evidently.json`; none of a single case."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
     from evidently import DataDefinition, Dataset, Report  # takes seconds
     from evidently.presets import DataDriftPreset
 

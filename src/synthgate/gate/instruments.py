@@ -134,10 +134,10 @@ def measure_all(
 
     home = scratch.within(f"measured-{what}")
 
-    def piece(case: StoredCase) -> Path:
+    def measured_in(case: StoredCase) -> Path:
         return home.once(f"{case.case}.npz", functools.partial(make, case))
 
-    pieces = tracked(workers.each(piece, cases), len(cases), f"measure {what}", "cases")
+    pieces = tracked(workers.each(measured_in, cases), len(cases), f"measure {what}", "cases")
     return stack([measured.read(piece) for piece in pieces])
 
 

@@ -60,9 +60,9 @@ def synthesize(
     if compute.devices != 1:
         from synthgate.learning import devices  # torch takes seconds
 
-        devices.on_each(
-            _share, dataclasses.replace(compute, num_nodes=1), generator_folder, compute, batch, name, scratch
-        )
+        if devices.count(compute) > 1:
+            alone = dataclasses.replace(compute, num_nodes=1)
+            devices.on_each(_share, alone, generator_folder, compute, batch, name, scratch)
 
     def piece_of(index: int) -> Path:
         return scratch.once(_piece(name, index), _maker(generator, batch, name, index))

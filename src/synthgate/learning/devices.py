@@ -5,7 +5,6 @@ that the first one holds. On several machines the stage's command is run on each
 `NODE_RANK` 0 prepares, judges and writes; the others read what it prepared and help (docs/generators.md).
 """
 
-import multiprocessing
 import os
 import socket
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from synthgate import workers
 from synthgate.errors import ParamsError
 from synthgate.params import Compute
 
@@ -88,7 +88,7 @@ def _one(
     local: int, work: Callable[..., Any], arguments: Any, first: int, met: dict[str, str], threads: int, writer: Any
 ) -> None:
     """The process of one device; it ends with the one that started it, which holds the lock, however that ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=workers.end_with_parent, daemon=True).start()
     os.environ |= met | {"LOCAL_RANK": str(local)}
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
@@ -96,13 +96,6 @@ def _one(
     returned = work(first + local, *arguments)
     if local == 0:
         writer.send(returned)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _free_port() -> int:
