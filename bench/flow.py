@@ -3,7 +3,7 @@
 The same network learns the prepared study twice, with equal seed, batches and steps. Both then paint the same slices of
 training patients whom neither learned from, from the same noises, in turn and in one process. Prints the tables, writes
 reports/bench/flow.json and flow.md, and exits with 1 where rectified flow at PRIMARY steps is not shown to be as fast
-and as good as is claimed. Usage: python bench/flow.py [--steps 400] [--slices 2] (25 minutes on one core)
+and as good as is claimed. Usage: python bench/flow.py [--steps 400] [--slices 2] (22 minutes on one core)
 """
 
 import argparse

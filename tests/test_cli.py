@@ -13,6 +13,7 @@ from synthgate.errors import ParamsError
 @pytest.mark.parametrize(("error", "said"), [
     (ParamsError("no such row"), "synthgate: no such row"),
     (ZeroDivisionError("oops"), "fault of synthgate"),
+    (BrokenPipeError("not of standard output"), "fault of synthgate"),
 ])  # fmt: skip
 def test_an_error_of_any_kind_is_not_the_exit_code_of_a_rejection(monkeypatch, capsys, error, said):
     def fails():

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import select
 import sys
 import tempfile
 import traceback
@@ -24,18 +25,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(parsed.run(parsed) or 0)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # whoever reads has enough, as `head` has; Python would complain once more when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
     except SynthgateError as error:
         print(f"synthgate: {error}", file=sys.stderr)
         return 2
-    except Exception:
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            return 2
         # a fault of the program is no verdict: its exit code must not read as "rejected"
         traceback.print_exc()
         print("synthgate: the above is a fault of synthgate; please report it", file=sys.stderr)
         return 2
+
+
+def _unread() -> bool:
+    """Whether whoever reads standard output has enough, as `head` has; nothing more is written to it then."""
+    output = select.poll()
+    output.register(1, 0)
+    gone = any(event & select.POLLERR for _, event in output.poll(0))
+    if gone:  # Python would complain once more when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return gone
 
 
 def parser() -> argparse.ArgumentParser:
