@@ -70,7 +70,9 @@ gate: setup  ## what a merge request must pass: metrics against BASE, every verd
 
 bench: setup  ## measurements of this machine, into reports/bench/; installs the packages it compares with
 	$(PIP) install -q -c constraints.txt -e '.[bench]'
-	@for script in agreement metrics startup flow; do echo "$$script"; $(BIN)/python "bench/$$script.py"; done
+	@missed=; for script in agreement metrics startup flow; do \
+	  echo "$$script"; $(BIN)/python "bench/$$script.py" || missed+=" $$script"; done; \
+	test -z "$$missed" || { echo "make bench: missed what they claim, or failed:$$missed" >&2; exit 1; }
 
 proof: data  ## how often the gate is wrong, on 1000 fresh phantom patients; an hour or more, after `make repro`
 	$(BIN)/python -m bench.prove
