@@ -3,7 +3,7 @@
 Each part runs in a process of its own on random volumes. Memory is what torch had allocated at most on a GPU, and on a
 CPU by how much the process grew. Prints a table and writes reports/bench/latent.json.
 
-On a GPU, at the size that docs/benchmarks.md tells:
+On a GPU, at the size that docs/generators.md tells:
 
     python bench/latent.py --size 128 128 128 --precision bf16-mixed
 

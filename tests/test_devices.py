@@ -17,7 +17,7 @@ from test_learned import DIFFUSION, GAN
 from tiny_heads import BATCH, TABLE, store, trained
 from tiny_work import TWO
 
-from synthgate import cards
+from synthgate import cards, workers
 from synthgate.errors import ParamsError
 from synthgate.files import digest
 from synthgate.generators.learned.conditions import Conditions
@@ -32,7 +32,8 @@ SAME = 0.05
 add float32 gradients in another order. The rest are those without a gradient, as biases before a normalisation: AdamW
 divides their rounding errors by their size. A GAN's median weight hardly moves in so few steps."""
 APART = 0.02
-"""Of all weights together, as a share of how far training moved them. Half of the batch is 1.1 and more apart."""
+"""Of all weights together, as a share of how far training moved them; half of the batch is DIFFERENT apart or more."""
+DIFFERENT = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,14 @@ def test_two_processes_train_to_the_same_as_one_with_the_doubled_batch(made, two
             for folder in (one, both)
         ]
         np.testing.assert_allclose(*tables, rtol=0.01)
+
+
+def test_half_of_the_batch_trains_to_something_else(made, two, tmp_path):
+    both = two("diffusion")
+    half = trained(tmp_path / "half", made, fitted(DIFFUSION, batch=DIFFUSION.fitting.batch // 2))
+    start = trained(tmp_path / "start", made, fitted(DIFFUSION, learning_rate=1e-12))
+    apart, moved = (np.linalg.norm(weights(both) - weights(other)) for other in (half, start))
+    assert apart > DIFFERENT * moved
 
 
 def test_two_processes_continue_from_what_is_in_scratch_and_leave_nothing_half_done(made, two):
@@ -148,13 +157,24 @@ def running(pid):
         return False
 
 
+def sampled(folder, out, compute):
+    with Scratch.opened("synthesize", {"of": out.name}, root=out.parent / "scratch") as scratch:
+        synthesize(folder, out, BATCH, "b", scratch, splits=TABLE, inputs={}, compute=compute)
+
+
 def test_two_processes_sample_the_same_bytes_as_one(two, tmp_path):
     folder = two("diffusion")
     for compute in (Compute(accelerator="cpu"), TWO):
-        out = tmp_path / f"batch-{compute.devices}"
-        with Scratch.opened("synthesize", {"of": out.name}, root=tmp_path / "scratch") as scratch:
-            synthesize(folder, out, BATCH, "b", scratch, splits=TABLE, inputs={}, compute=compute)
+        sampled(folder, tmp_path / f"batch-{compute.devices}", compute)
     assert digest(tmp_path / "batch-1") == digest(tmp_path / "batch-2")
+
+
+def test_automatic_devices_of_a_cpu_are_this_process_and_its_workers(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "on_each", lambda *_: pytest.fail("shared among devices that are not there"))
+    asked, each = [], workers.each
+    monkeypatch.setattr(workers, "each", lambda *them: asked.append(them) or each(*them))
+    sampled(two("diffusion"), tmp_path / "batch", Compute(accelerator="cpu", devices="auto"))
+    assert len(asked) == 1
 
 
 def test_one_that_follows_waits_for_the_pieces_of_another(tmp_path):

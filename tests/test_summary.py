@@ -46,8 +46,9 @@ def test_a_limited_batch_is_told_with_its_share_and_where_to_look():
 
 def test_a_rejected_batch_refuses_every_candidate_that_uses_it():
     judge(COPY)
-    told = summary.summary(PARAMS)
-    assert "batch randomised: rejected" in told and "- 1 of 48 images is a copy." in told
+    for told in (summary.summary(PARAMS), summary.batches(PARAMS)):
+        assert "batch randomised: rejected" in told and "- 1 of 48 images is a copy." in told
+    assert "release" in summary.summary(PARAMS) and "release" not in summary.batches(PARAMS)
     row = PARAMS.studies["brain"]
     using = [arm for arm in row.release.candidates if "randomised" in row.study.arms[arm].batches]
     refused = summary.refused(PARAMS)

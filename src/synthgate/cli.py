@@ -201,7 +201,7 @@ def _verdict(arguments: argparse.Namespace) -> int:
     elif arguments.markdown:
         print(summary.markdown(loaded))
     else:
-        print(summary.summary(loaded))
+        print(summary.batches(loaded))
     refused = summary.refused(loaded) if arguments.check else []
     for _, sentence in refused:
         print(sentence, file=sys.stderr)

@@ -1,24 +1,25 @@
 """What was decided and where to look, in a few lines: from the reports that the stages wrote."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from synthgate import places
 from synthgate.errors import ArtefactError
 from synthgate.files import read_json
 from synthgate.gate.verdict import VERSION, expired
-from synthgate.params import Params, StudyRow
+from synthgate.params import Params
 
 NOTICE = "Research use only."
 
 
 def summary(params: Params) -> str:
     """The closing lines of `make repro`: per study its verdicts, arms and release. Stages not run yet are named."""
-    lines = []
-    for study, row in params.studies.items():
-        kind = "simulated patients" if row.cohort.simulated else "real patients"
-        lines += ["", f"Study {study} ({kind})", *_verdicts(params, study), *_arms(study, row), *_release(study, row)]
-    return "\n".join([*lines, "", NOTICE])
+    return _by_study(params, _verdicts, _arms, _release)
+
+
+def batches(params: Params) -> str:
+    """The verdicts alone, with their reasons and where to look, for people."""
+    return _by_study(params, _verdicts)
 
 
 def verdicts(params: Params) -> dict[str, Any]:
@@ -31,8 +32,8 @@ def markdown(params: Params) -> str:
     lines = ["| batch | verdict | reasons |", "| --- | --- | --- |"]
     for name, found in verdicts(params).items():
         lines.append(f"| {name} | **{_told(found)}** | {'<br>'.join(found['reasons']) or '–'} |")
-    for study, row in params.studies.items():
-        lines += ["", *(line.strip() for line in _release(study, row))]
+    for study in params.studies:
+        lines += ["", *(line.strip() for line in _release(params, study))]
     return "\n".join([*lines, "", f"_{NOTICE}_"])
 
 
@@ -49,6 +50,14 @@ def refused(params: Params) -> list[tuple[str, str]]:
                     sentence = f"{told}, which is {_told(found[batch])}. {why}".strip()
                     sentences.append((found[batch]["verdict"], sentence))
     return sentences
+
+
+def _by_study(params: Params, *parts: Callable[[Params, str], Iterator[str]]) -> str:
+    lines = []
+    for study, row in params.studies.items():
+        kind = "simulated patients" if row.cohort.simulated else "real patients"
+        lines += ["", f"Study {study} ({kind})", *(line for part in parts for line in part(params, study))]
+    return "\n".join([*lines, "", NOTICE])
 
 
 def _verdicts(params: Params, study: str) -> Iterator[str]:
@@ -73,7 +82,8 @@ def _told(found: dict[str, Any]) -> str:
     return f"limited to {found['proportion']:g} of a training" if limited else str(found["verdict"])
 
 
-def _arms(study: str, row: StudyRow) -> Iterator[str]:
+def _arms(params: Params, study: str) -> Iterator[str]:
+    row = params.studies[study]
     path = places.reports("study", study) / "metrics.json"
     if not path.is_file():
         yield "  study: not run yet"
@@ -93,13 +103,13 @@ def _interval(found: dict[str, Any]) -> str:
     return f"{found['dice']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
-def _release(study: str, row: StudyRow) -> Iterator[str]:
+def _release(params: Params, study: str) -> Iterator[str]:
     path = places.reports("release", study) / "metrics.json"
     if not path.is_file():
         yield "  release: none yet"
         return
-    found = read_json(path)
+    found, regions = read_json(path), params.studies[study].cohort.regions
     yield f"  {found['decision']}"
-    cells = [f"{region} {_interval(value)}" for region in row.cohort.regions if (value := found["hold_out"][region])]
+    cells = [f"{region} {_interval(value)}" for region in regions if (value := found["hold_out"][region])]
     yield f"  Hold-out Dice: {'  '.join(cells)}"
     yield f"  Manifest {found['manifest']}: see {places.release(study)}/manifest.json; serve it with `synthgate serve`"
