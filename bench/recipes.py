@@ -55,7 +55,6 @@ class Spade(nn.Module):
             label_nc=told * row.patch**2, channels=tuple(row.features), attention_levels=[False] * len(row.features),
             num_res_blocks=1, norm_num_groups=GROUPS, num_class_embeds=classes + 1, spade_intermediate_channels=32,
         )  # fmt: skip
-        self.network.out[-1].conv.reset_parameters()  # type: ignore[union-attr,operator]  # as torch's layers begin
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
         """As the concatenating network's."""

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from synthgate.generators.learned.criterion import Shown, distances, judge, wavelets
+from synthgate.generators.learned.criterion import Shown, alike, distances, judge, wavelets
 
 SHAPE = (24, 2, 32, 32)
 
 
 def shown(painted, real):
-    condition = np.zeros((len(real), 4, 32, 32), np.float32)
-    condition[:, -1, 4:28, 4:28] = 1
+    condition = np.zeros((len(real), 5, 32, 32), np.float32)
+    condition[:, 2:, 4:28, 4:28] = 1  # the spread of two channels, and where is painted
     return Shown(painted, real, condition, np.array([f"p{i // 4}" for i in range(len(real))]))
 
 
@@ -33,6 +33,16 @@ def test_a_painter_without_the_patients_variety_is_told_though_its_mean_is_their
     honest = np.float32(strength) * fields(1, 6)
     same, varied = (judge(1, shown(real, real), shown(one, real)).kernel_distance for one in (usual, honest))
     assert same > 0.1 > varied
+
+
+def test_noise_as_strong_as_patients_is_told_where_their_channels_show_the_same_and_its_do_not():
+    def together(seed):
+        both = fields(seed, 6)
+        return both + 2 * both[:, ::-1]  # each channel shows what the other does
+
+    real, own = together(2), fields(1, 6) * np.float32(np.sqrt(5))
+    same, each = (judge(1, shown(real, real), shown(one, real)).kernel_distance for one in (together(1), own))
+    assert abs(same) < 0.2 * each
 
 
 def test_a_painter_that_gives_back_its_patients_is_told():
@@ -71,4 +81,5 @@ def test_wavelets_tell_scale_and_place():
     corner[..., :8, :8] = np.indices((8, 8)).sum(axis=0) % 2
     told = [wavelets(image) for image in (flat, grain, corner)]
     assert all(np.isfinite(one).all() and one.shape == told[0].shape for one in told)
+    assert alike(flat).size == 0  # one channel is like no other
     assert 0 < (np.abs(told[2] - told[0]) > 1e-9).sum() < (np.abs(told[1] - told[0]) > 1e-9).sum()

@@ -7,6 +7,7 @@ from monai.networks.schedulers import DDPMScheduler
 from test_learned import DIFFUSION
 
 from synthgate.generators.learned import diffusion
+from synthgate.generators.learned.noise import reddened
 from synthgate.generators.learned.slices import CHANCES, Drawn
 from synthgate.params import Latent
 
@@ -43,18 +44,18 @@ def power(image):
 
 
 def test_red_noise_has_unit_spread_the_same_in_every_octave_and_nothing_fine():
-    made = torch.cat([diffusion.reddened(white(seed)) for seed in range(8)])
+    made = torch.cat([reddened(white(seed)) for seed in range(8)])
     assert made.std().item() == pytest.approx(1, abs=0.1) and abs(made.mean().item()) < 0.1
     octaves, fine = power(made)
     assert max(octaves) / min(octaves) < 1.5 and fine < 0.05 * min(octaves)
     assert abs(torch.corrcoef(made.transpose(0, 1).flatten(1))[0, 1].item()) < 0.15  # each channel has its own
-    volume = diffusion.reddened(torch.randn(4, 1, 24, 32, 16, generator=torch.Generator().manual_seed(0)))
+    volume = reddened(torch.randn(4, 1, 24, 32, 16, generator=torch.Generator().manual_seed(0)))
     assert volume.shape == (4, 1, 24, 32, 16) and volume.std().item() == pytest.approx(1, abs=0.2)
 
 
 def begun():
     """The noise that `sampled` begins with."""
-    return diffusion.reddened(white(1))
+    return reddened(white(1))
 
 
 def angle_of(flow, time):
@@ -153,14 +154,14 @@ def test_a_rectified_flow_learns_most_of_what_is_nearly_noise():
 
 @pytest.mark.parametrize("flow", ["rectified", "ddpm", "ddim"])
 def test_the_loss_of_nothing_learned_is_1_and_of_a_network_that_knows_all_0(flow):
-    image = diffusion.reddened(white(3))
+    image = reddened(white(3))
     chances = torch.rand(6, CHANCES, generator=torch.Generator().manual_seed(0))
     batch = Drawn(image, CONDITION, GROUP, white(4), chances)
     assert diffusion.loss(ignorant, batch, row(flow, 4)).item() == pytest.approx(1, rel=0.15)
 
     def knowing(mixture, condition, time, group):
         # cos image + sin noise, so both can be told from the mixture and its angle
-        noise = diffusion.reddened(batch.noise)
+        noise = reddened(batch.noise)
         some = (mixture * noise).sum((1, 2, 3)), (mixture * image).sum((1, 2, 3))
         gram = torch.stack([(a * b).sum((1, 2, 3)) for a, b in ((noise, noise), (noise, image), (image, image))])
         both = torch.stack([torch.stack([gram[0], gram[1]], 1), torch.stack([gram[1], gram[2]], 1)], 1)

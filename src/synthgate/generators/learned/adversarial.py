@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthgate.generators.learned.noise import reddened, seen
 from synthgate.generators.learned.slices import Drawn
 
 SHIFT = 0.125
@@ -15,6 +16,10 @@ CUT = 0.4
 ALIKE = 0.1
 """Features nearer than this are matched by a squared error: where real and made are alike but for rounding, an absolute
 one's gradient would be the sign of the rounding error, as large as any other."""
+
+STEEPNESS = 30.0
+"""What logits are multiplied by: spectral norm keeps a critic's slope below 1, and residuals differ too little for one
+so flat to come near the margins of the hinge. It told the generator nothing."""
 
 
 def augmented(residual: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
@@ -39,10 +44,14 @@ def augmented(residual: Tensor, condition: Tensor, uniform: Tensor) -> Tensor:
     return moved * (beyond | beside)[:, None]
 
 
-def draw(network: nn.Module, noise: Tensor, condition: Tensor, group: Tensor) -> Tensor:
-    """Residual [slice, channel, x, y] by the generator: a network as diffusion's, asked once, at time 0."""
-    residual: Tensor = network(noise, condition, torch.zeros(len(noise), device=noise.device), group)
-    return residual
+def draw(network: nn.Module, white: Tensor, condition: Tensor, group: Tensor) -> Tensor:
+    """Residual [slice, channel, x, y]: red noise, and what a network as diffusion's, asked once, at time 0, adds to it.
+
+    From white noise texture has to be made by filters, which leave their grain: it lay in streaks.
+    """
+    red = reddened(white)
+    added: Tensor = network(seen(red, condition), condition, torch.zeros(len(red), device=red.device), group)
+    return red + added
 
 
 def judged(critic: nn.Module, residual: Tensor, batch: Drawn) -> list[Tensor]:
@@ -50,8 +59,8 @@ def judged(critic: nn.Module, residual: Tensor, batch: Drawn) -> list[Tensor]:
 
     It is not shown images: all that is painted is a few hundredths of their contrast.
     """
-    seen: list[Tensor] = critic(augmented(residual * batch.condition[:, -1:], batch.condition, batch.uniform))
-    return seen
+    *features, logits = critic(augmented(residual * batch.condition[:, -1:], batch.condition, batch.uniform))
+    return [*features, STEEPNESS * logits]
 
 
 def critic_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:

@@ -3,9 +3,10 @@
 A checkpoint paints the label maps of learned and of unseen training patients. Fidelity is the kernel distance between
 what it paints for unseen maps and their real slices; 1-NN accuracy is told beside it. Memorisation: what a painter adds
 to a learned patient's map must not be nearer to that patient's own image than it is for an unseen patient. The space is
-of Haar wavelets, which the gate does not use.
+of Haar wavelets, their energies and how alike they are in every two channels, which the gate does not use.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,8 +19,10 @@ from synthgate.stats.neighbours import one_nn_accuracy
 LEVELS = 3
 CELLS = 4
 """Wavelet energies are averaged over so many cells along each side."""
+FAINT = 1e-4
+"""Energy that is as good as none."""
 STEADIEST = 0.1
-"""Energies that vary less than this between real slices (cells at a head's rim) are not magnified to unit spread."""
+"""Features that vary less than this between real slices (cells at a head's rim) are not magnified to unit spread."""
 
 COARSE = 2.0
 """Gaussian sigma in pixels before residuals are compared: what is coarse is learned by heart first, noise last."""
@@ -33,7 +36,7 @@ class Judged:
 
     step: int
     kernel_distance: float
-    """Unbiased, of wavelet energies; the smallest is chosen."""
+    """Unbiased; the smallest is chosen."""
     one_nn_accuracy: float
     """0.5: painted slices are not told apart; 1: always."""
     nearness: float
@@ -50,16 +53,40 @@ class Judged:
         return asdict(self)
 
 
-def wavelets(images: np.ndarray) -> np.ndarray:
-    """[slice, channel, x, y] → [slice, feature]: log energies of Haar wavelets of three levels, in a coarse grid."""
-    out, low = [], np.asarray(images, np.float64)
+def _haar(images: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """[slice, channel, x, y] → details of every level, [direction, slice, channel, x, y], and what is left."""
+    details, low = [], np.asarray(images, np.float64)
     for _ in range(LEVELS):
         low = low[:, :, : low.shape[2] // 2 * 2, : low.shape[3] // 2 * 2]
         a, b, c, d = low[:, :, ::2, ::2], low[:, :, 1::2, ::2], low[:, :, ::2, 1::2], low[:, :, 1::2, 1::2]
+        details.append(np.stack([a - b + c - d, a + b - c - d, a - b - c + d]) / 2)
         low = (a + b + c + d) / 2
-        for detail in ((a - b + c - d) / 2, (a + b - c - d) / 2, (a - b - c + d) / 2):
-            out.append(np.log(_cells(detail**2) + 1e-4).reshape(len(images), -1))
-    return np.concatenate([*out, _cells(low).reshape(len(images), -1)], axis=1)
+    return details, low
+
+
+def wavelets(images: np.ndarray) -> np.ndarray:
+    """[slice, channel, x, y] → [slice, feature]: log energies of Haar wavelets of three levels, in a coarse grid."""
+    details, left = _haar(images)
+    energies = [np.log(_cells(part**2) + FAINT) for level in details for part in level]
+    return _table([*energies, _cells(left)])
+
+
+def alike(images: np.ndarray) -> np.ndarray:
+    """[slice, channel, x, y] → [slice, feature]: correlation of every two channels' wavelets, in the same grid.
+
+    Energies alone do not tell a patient from noise as strong: channels show the same anatomy, noise is each one's own.
+    """
+    out, (one, other) = [], np.triu_indices(images.shape[1], 1)
+    for level in _haar(images)[0]:
+        shared = _cells((level[:, :, one] * level[:, :, other]).sum(axis=0))
+        energy = _cells((level**2).sum(axis=0)) + FAINT
+        out.append(shared / np.sqrt(energy[:, one] * energy[:, other]))
+    return _table(out)
+
+
+def _table(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """[slice, feature]."""
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _cells(values: np.ndarray) -> np.ndarray:
@@ -109,7 +136,8 @@ class Shown:
 
 def judge(step: int, learned: Shown, unseen: Shown) -> Judged:
     """Judge a checkpoint by what it painted for maps of learned and of unseen patients."""
-    ours, real = (wavelets(unseen.images(part)) for part in (unseen.painted, unseen.real))
+    images = (unseen.images(part) for part in (unseen.painted, unseen.real))
+    ours, real = (np.concatenate([wavelets(part), alike(part)], axis=1) for part in images)
     spread = np.maximum(real.std(axis=0), STEADIEST)
     ours, real = ((part - real.mean(axis=0)) / spread for part in (ours, real))
     told = one_nn_accuracy(ours, real, unseen.patient, unseen.patient)

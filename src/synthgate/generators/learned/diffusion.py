@@ -15,6 +15,7 @@ import torch
 from monai.networks.schedulers import DDPMScheduler
 from torch import Tensor, nn
 
+from synthgate.generators.learned.noise import reddened, seen
 from synthgate.generators.learned.slices import Drawn
 from synthgate.params import Diffusion
 
@@ -22,9 +23,6 @@ TIMES = 1000
 """The time that a network is told goes from 0, an image, to this, noise."""
 NOISINGS = 250
 """Steps of the noising that DDPM and DDIM learn to undo, as Med-DDPM's (2305.18453)."""
-FINEST = 0.3
-"""Frequency in cycles per pixel above which noise has next to nothing: images have most of it at edges, which the
-network is told of, and noise has it everywhere."""
 SHIFT = 3.0
 """How far a rectified flow's times, drawn evenly in training, are moved towards noise, where what is large is decided
 (Esser et al. 2024, 2403.03206, eq. 23, and their choice); drawn most in the middle, it paints with too little variety.
@@ -50,24 +48,9 @@ def _kept() -> Tensor:
     return kept
 
 
-def reddened(white: Tensor) -> Tensor:
-    """White noise [item, channel, *space] with as much power in every octave up to FINEST, still of unit spread."""
-    sides = white.shape[2:]
-    along = torch.meshgrid(*(torch.fft.fftfreq(side, device=white.device) for side in sides), indexing="ij")
-    frequency = torch.stack(along).square().sum(0).sqrt()
-    power = frequency.clamp_min(1 / max(sides)) ** -len(sides) * torch.exp(-((frequency / FINEST) ** 4))
-    space = tuple(range(2, white.ndim))
-    return torch.fft.ifftn(torch.fft.fftn(white, dim=space) * (power / power.mean()).sqrt(), dim=space).real
-
-
 def _noise(white: Tensor, params: Diffusion) -> Tensor:
     """Residuals' is red, latents' is white."""
     return reddened(white) if params.latent is None else white
-
-
-def _seen(mixture: Tensor, condition: Tensor) -> Tensor:
-    """What the network sees of a mixture: none of it where nothing is painted, as noise there tells of noise inside."""
-    return mixture * (condition[:, -1:] > 0)
 
 
 def loss(network: nn.Module, batch: Drawn, params: Diffusion) -> Tensor:
@@ -82,7 +65,7 @@ def loss(network: nn.Module, batch: Drawn, params: Diffusion) -> Tensor:
     image, noise = batch.residual, _noise(batch.noise, params)
     turn = angle.view(-1, *[1] * (image.ndim - 1))
     mixture, wished = turn.cos() * image + turn.sin() * noise, turn.sin() * image - turn.cos() * noise
-    told = network(_seen(mixture, batch.condition), batch.condition, time * TIMES, batch.group)
+    told = network(seen(mixture, batch.condition), batch.condition, time * TIMES, batch.group)
     return masked((told - wished).square(), batch.condition)
 
 
@@ -99,10 +82,10 @@ def sample(network: nn.Module, condition: Tensor, group: Tensor, params: Diffusi
     """Residuals [item, channel, *space] of unit spread; `noise()` draws one more white noise of that shape."""
 
     def told(mixture: Tensor, time: float) -> Tensor:
-        seen, scaled = _seen(mixture, condition), torch.full((len(mixture),), time * TIMES, device=mixture.device)
-        found: Tensor = network(seen, condition, scaled, group)
+        shown, scaled = seen(mixture, condition), torch.full((len(mixture),), time * TIMES, device=mixture.device)
+        found: Tensor = network(shown, condition, scaled, group)
         if params.guidance != 1 and bool(group.any()):
-            untold = network(seen, condition, scaled, torch.zeros_like(group))
+            untold = network(shown, condition, scaled, torch.zeros_like(group))
             found = untold + params.guidance * (found - untold)
         return found
 

@@ -31,7 +31,7 @@ class Folded(nn.Module):
     """A time- and class-conditional U-Net, [item, channel, *space] → [item, out, *space].
 
     It sees folded pixels: the same for a fraction of the time. The condition is laid beside the input. What it gives
-    before training is 0, or with `stirred` noise.
+    before training is 0.
     """
 
     def __init__(
@@ -43,7 +43,6 @@ class Folded(nn.Module):
         classes: int,
         *,
         dims: int = 2,
-        stirred: bool = False,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -58,10 +57,6 @@ class Folded(nn.Module):
             num_class_embeds=classes + 1,
             with_conditioning=False,
         )
-        if stirred:
-            last = self.network.out[-1].conv
-            assert isinstance(last, nn.Conv2d)
-            last.reset_parameters()  # as torch's layers begin
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor, group: Tensor) -> Tensor:
         """`time` [item] in 0..1000, `group` [item] class indices, 0 for none."""

@@ -1,14 +1,35 @@
-"""Noise from which volumes are sampled slice by slice: white within a slice, and as alike between slices as patients.
+"""The noise that painters begin with: its power falls as images' does, and its slices are as alike as patients'.
 
-Slices sampled from independent noise do not fit together: shading and texture jump from one to the next.
+White noise is drawn, alike from slice to slice, and then filtered within each slice. Slices sampled from independent
+noise do not fit together: shading and texture jump from one to the next.
 """
 
 import itertools
 
 import numpy as np
+import torch
+from torch import Tensor
 
 BANDS = (0.0, 0.03, 0.08, 0.15, 0.25, 0.35, 0.75)
 """Edges of bands of in-plane spatial frequency, in cycles per pixel."""
+FINEST = 0.3
+"""Frequency in cycles per pixel above which noise has next to nothing: images have most of it at edges, which the
+network is told of, and noise has it everywhere."""
+
+
+def reddened(white: Tensor) -> Tensor:
+    """White noise [item, channel, *space] with as much power in every octave up to FINEST, still of unit spread."""
+    sides = white.shape[2:]
+    along = torch.meshgrid(*(torch.fft.fftfreq(side, device=white.device) for side in sides), indexing="ij")
+    frequency = torch.stack(along).square().sum(0).sqrt()
+    power = frequency.clamp_min(1 / max(sides)) ** -len(sides) * torch.exp(-((frequency / FINEST) ** 4))
+    space = tuple(range(2, white.ndim))
+    return torch.fft.ifftn(torch.fft.fftn(white, dim=space) * (power / power.mean()).sqrt(), dim=space).real
+
+
+def seen(mixture: Tensor, condition: Tensor) -> Tensor:
+    """What the network sees of a mixture: none of it where nothing is painted, as noise there tells of noise inside."""
+    return mixture * (condition[:, -1:] > 0)
 
 
 def _radius(shape: tuple[int, ...]) -> np.ndarray:

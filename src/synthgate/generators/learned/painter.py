@@ -17,7 +17,7 @@ from synthgate.generators.learned.conditions import Conditions, Styles, classes_
 from synthgate.generators.learned.inpainting import Originals, weights_of
 from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
-from synthgate.params import Diffusion, Gan, Learned
+from synthgate.params import Diffusion, Learned
 
 AT_ONCE = 64
 """Slices a network sees at a time when it samples."""
@@ -38,9 +38,7 @@ def _network(params: Learned, channels: int, conditions: Conditions) -> nn.Modul
     if isinstance(params, Diffusion) and params.latent is not None:
         width = params.latent.channels
         return networks.Folded(width + told, width, params.features, 1, classes, dims=3)
-    # a GAN that begins at 0 hardly moves: its gradient passes through weights that are 0
-    stirred = isinstance(params, Gan)
-    return networks.Folded(channels + told, channels, params.features, params.patch, classes, stirred=stirred)
+    return networks.Folded(channels + told, channels, params.features, params.patch, classes)
 
 
 @torch.inference_mode()
