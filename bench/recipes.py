@@ -2,8 +2,9 @@
 
 Each recipe changes one thing in the GAN's row of `params.yaml`, and learns from the same patients, in the same batches,
 by equal steps. Then its averaged weights paint slices of training patients whom none learned from, as at a checkpoint:
-the smallest kernel distance is the best. Prints the table, writes reports/bench/recipes.json and recipes.md, and exits
-with 1 where another recipe than that of `params.yaml` is best. Needs a finished `dvc repro`.
+the smallest kernel distance is the best; the last row learned nothing. Prints the table, writes
+reports/bench/recipes.json and recipes.md, and exits with 1 where another recipe than that of `params.yaml` is best.
+Needs a finished `dvc repro`.
 Usage: python -m bench.recipes [--generator gan] [--steps 300]
 """
 
@@ -77,6 +78,7 @@ class Recipe:
     slower: float = 1.0
     """What both learning rates are divided by."""
     spade: bool = False
+    learns: bool = True
     change: Callable[[Drawn], Drawn] | None = None
 
     def row(self, row: Gan, steps: int) -> Gan:
@@ -96,6 +98,7 @@ RECIPES = {
     "feature matching of 10": Recipe(matching=10.0),
     "no DiffAugment": Recipe(change=unmoved),
     "a fifth of the rates": Recipe(slower=5.0),
+    "nothing learned, the noise it begins with": Recipe(learns=False),
 }
 
 
@@ -127,10 +130,11 @@ def tried(name: str, recipe: Recipe, row: Gan, learned: Slices, unseen: Slices, 
             told = conditions.channels(channels)
             module = Teaching(Spade(channels, told, row, len(conditions.groups)), module.critic, row)
     batches, change, start = Batches(learned, row.fitting.batch), recipe.change, time.perf_counter()
-    loop.fit(
-        module, (lambda step: change(batches(step))) if change else batches, row.fitting.steps, row.fitting.steps,
-        scratch.path / f"{list(RECIPES).index(name)}.ckpt", name, row.fitting.batch,
-    )  # fmt: skip
+    if recipe.learns:
+        loop.fit(
+            module, (lambda step: change(batches(step))) if change else batches, row.fitting.steps, row.fitting.steps,
+            scratch.path / f"{list(RECIPES).index(name)}.ckpt", name, row.fitting.batch,
+        )  # fmt: skip
     taken, network = time.perf_counter() - start, module.average.module.cpu().eval()
     shown = [Sliced.of(part, JUDGED).shown(network, row) for part in (learned, unseen)]
     found: Judged = judge(row.fitting.steps, *shown)
