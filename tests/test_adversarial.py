@@ -4,7 +4,7 @@ from test_learned import DIFFUSION, GAN
 
 from synthgate.generators.learned import adversarial, networks
 from synthgate.generators.learned.conditions import Conditions
-from synthgate.generators.learned.noise import reddened, seen
+from synthgate.generators.learned.noise import reddened
 from synthgate.generators.learned.slices import CHANCES, Drawn
 from synthgate.generators.learned.teaching import network_of
 
@@ -48,7 +48,8 @@ def test_a_gan_begins_with_the_noise_that_a_flow_begins_with_and_its_network_at_
     assert torch.equal(begun, reddened(batch.noise))
 
 
-def test_what_a_gan_adds_depends_on_the_noise_where_it_paints_and_on_no_other():
+def test_what_a_gan_adds_depends_on_the_noise_where_it_paints_and_on_no_other(monkeypatch):
+    monkeypatch.setattr(adversarial, "reddened", lambda white: white)  # which mixes what is inside and outside
     torch.manual_seed(0)
     batch = drawn()
     network = network_of(GAN, CHANNELS, CONDITIONS)
@@ -56,28 +57,24 @@ def test_what_a_gan_adds_depends_on_the_noise_where_it_paints_and_on_no_other():
 
     def added(white):
         with torch.no_grad():
-            return adversarial.draw(network, white, batch.condition, batch.group) - reddened(white)
+            return adversarial.draw(network, white, batch.condition, batch.group) - white
 
     head = batch.condition[:, -1:]
-    elsewhere = reddened(batch.noise) + 9 * (1 - head)
     assert (added(batch.noise) - added(-batch.noise)).std().item() > 0.1
-    with torch.no_grad():
-        ours, theirs = (
-            network(seen(red, batch.condition), batch.condition, torch.zeros(4), batch.group)
-            for red in (reddened(batch.noise), elsewhere)
-        )
-    assert torch.equal(ours, theirs)
+    torch.testing.assert_close(added(batch.noise), added(batch.noise * head), rtol=0, atol=1e-5)
 
 
-def test_a_critic_reaches_the_margins_of_the_hinge():
+def test_a_critic_reaches_the_margins_of_the_hinge_where_residuals_differ_by_little():
     """Spectral norm alone keeps it so flat that the hinge is linear: no sample is ever told well enough."""
     torch.manual_seed(0)
     batch = drawn()
     critic = networks.critic(CHANNELS + CONDITIONS.channels(CHANNELS), 8, 2)
-    optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-2)
+    optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-3)
+    losses = []
     for _ in range(60):
-        real, made = (adversarial.judged(critic, residual, batch) for residual in (batch.residual, -batch.residual))
+        real, made = (adversarial.judged(critic, share * batch.residual, batch) for share in (1.0, 0.8))
         optimiser.zero_grad()
-        adversarial.critic_loss(real, made).backward()
+        losses.append(adversarial.critic_loss(real, made))
+        losses[-1].backward()
         optimiser.step()
-    assert adversarial.critic_loss(real, made).item() < 0.5
+    assert torch.stack(losses[-20:]).mean().item() < 0.8  # of 2 at first
