@@ -26,7 +26,7 @@ from synthgate.params import KINDS, Learned
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-FORMAT = 5
+FORMAT = 6
 
 
 class Painter(Protocol):

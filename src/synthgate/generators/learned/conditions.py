@@ -8,13 +8,14 @@ outermost pixels of a lesion are classes of their own: it fades into what is aro
 A condition's first planes are what is painted on, the next ones how strongly, its last one is where.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 from torch import Tensor
 
 from synthgate.generators.anatomy import FEWEST, FIRST_CLUSTER
@@ -25,55 +26,43 @@ VALUES = 256
 """Map values there can be."""
 LEAST = 0.01
 """Smallest spread: a class that is all alike is painted so strongly."""
-RIMS = (128, 144)
-"""Added to a lesion's values in its outermost pixels in the plane, and in the next ones."""
-AROUND = (32, 64)
-"""Added to the values of clusters in the pixels around a lesion, and in the next ones."""
 SOFT = 0.5
 """Gaussian sigma in pixels of the mean image: classes pass into one another as tissues do."""
 SHARED = 0.29
 """The same where clusters have shares: interpolating them was to smooth by about 0.41 (a variance of 1/6)."""
-
-
-def zones(codes: np.ndarray) -> np.ndarray:
-    """Label maps [item, x, y, …] uint8, with the values of lesions' rims and what is around them changed."""
-    cross = ndimage.generate_binary_structure(2, 1).reshape(1, 3, 3, *[1] * (codes.ndim - 3))
-    out, inner = codes.copy(), (codes > 0) & (codes < FIRST_CLUSTER)
-    outer = inner
-    for inside, around in zip(RIMS, AROUND, strict=True):
-        core, wider = ndimage.binary_erosion(inner, cross, border_value=1), ndimage.binary_dilation(outer, cross)
-        out[inner & ~core] += inside
-        out[wider & ~outer & (codes >= FIRST_CLUSTER)] += around
-        inner, outer = core, wider
-    return out
-
-
-def plain_of(value: int) -> int:
-    """The map's value that a zone's is made from."""
-    added = [*RIMS, *(around for around in AROUND if value >= around + FIRST_CLUSTER)]
-    return value - max((one for one in added if value > one), default=0)
-
-
-def classes_of(values: Sequence[int]) -> tuple[int, ...]:
-    """The classes that have a mean in a style: a map's values, the rims of its lesions, and what is around these."""
-    rims = [value + added for added in RIMS for value in values if value < FIRST_CLUSTER]
-    return (*values, *rims, *(value + added for added in AROUND for value in values if value >= FIRST_CLUSTER))
+PARTS = 0.75
+"""The same between the parts of a lesion."""
+FADE = 1.0
+"""The same at a lesion's border. These widths leave the least of patients' lesions to be learned, on the phantom; this
+one on the gliomas of LGG, too."""
 
 
 def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     """Means, then standard deviations, of `classes` in an image [channel, x, y, z] with its map [x, y, z].
 
-    [class, 2 channel]; NaN for a class of fewer than `FEWEST` voxels.
+    Those of clusters are of their voxels; those of lesion labels, whose voxels are partly something else, are what
+    brings the mean image nearest to the image, by least squares, within what the label's voxels are. The deviations are
+    from the mean image. [class, 2 channel]; NaN for a class of fewer than `FEWEST` voxels.
     """
-    zone = np.moveaxis(zones(np.moveaxis(codes, 2, 0)), 0, 2).ravel()
-    flat, count = image.reshape(len(image), -1), np.bincount(zone, minlength=VALUES)[:, None]
+    maps, images = np.moveaxis(codes, 2, 0), np.moveaxis(image, 3, 0)
+    count = np.bincount(codes.ravel(), minlength=VALUES)[:, None]
 
     def mean_of(values: np.ndarray) -> np.ndarray:
-        total = np.stack([np.bincount(zone, channel, minlength=VALUES) for channel in values], axis=1)
-        return np.asarray(total / np.maximum(count, 1))
+        total = [np.bincount(maps.ravel(), channel.ravel(), minlength=VALUES) for channel in np.moveaxis(values, 1, 0)]
+        return np.asarray(np.stack(total, axis=1) / np.maximum(count, 1))
 
-    means = mean_of(flat)
-    spreads = np.sqrt(mean_of((flat - means.T[:, zone]) ** 2))
+    means = mean_of(images)
+    labels = [value for value in range(1, FIRST_CLUSTER) if count[value] >= FEWEST]
+    if labels:
+        there, units = np.isin(maps, labels), np.zeros((VALUES, len(labels)))
+        units[labels, range(len(labels))] = 1
+        means[:FIRST_CLUSTER] = 0
+        parts, rest = (np.moveaxis(_blended(maps, table), 1, -1)[there] for table in (units, means))
+        seen = np.moveaxis(images, 1, -1)[there]
+        fitted = np.linalg.lstsq(parts, seen - rest, rcond=None)[0]
+        own = [seen[maps[there] == value] for value in labels]
+        means[labels] = [np.clip(mean, one.min(axis=0), one.max(axis=0)) for mean, one in zip(fitted, own, strict=True)]
+    spreads = np.sqrt(mean_of((images - _blended(maps, means)) ** 2))
     both = np.concatenate([means, np.maximum(spreads, LEAST)], axis=1)
     return np.asarray(np.where(count >= FEWEST, both, np.nan)[list(classes)], np.float32)
 
@@ -110,12 +99,10 @@ class Styles:
 
     @cached_property
     def _usual(self) -> np.ndarray:
-        """Of the mean case; a rim that no case has is as the rest of its class, else half bright and as varied."""
+        """Of the mean case; of a class that no case has, half bright and as varied."""
         known = np.isfinite(self.known)
         total = np.where(known, self.known, 0).sum(axis=0)
-        mean = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
-        rest = [self.classes.index(plain_of(value)) for value in self.classes]
-        return np.nan_to_num(np.where(np.isfinite(mean), mean, mean[rest]), nan=0.5)
+        return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), 0.5)
 
     def mixed(self, wished: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         """A style [256, 2 channel] that nobody has: between those of two cases who have the wished attributes.
@@ -169,19 +156,18 @@ class Conditions:
         wanted = tuple(person.get(name, "") for name in self.attributes)
         return self.groups.index(wanted) + 1 if wanted in self.groups else 0
 
-    def planes(self, codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
+    def planes(
+        self, codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None = None, placed: bool = False
+    ) -> np.ndarray:
         """[item, *space] map values and a style's table → [item, plane, *space] float32: mean, spread, lesion, head.
 
-        `shares` [cluster, item, *space] are those of an anatomy.
+        `shares` [cluster, item, *space] are those of an anatomy. Around a lesion `placed` in the head its tissue fades
+        into it, too; around a patient's own the clusters show that already.
         """
-        head = (codes > 0).astype(np.float32)
         lesion = [codes == value for value in self.labels]
-        sigma = SOFT if shares is None else SHARED
-        flat = (0, sigma, sigma, *[0] * (codes.ndim - 3))
-        weight = np.maximum(ndimage.gaussian_filter(head, flat), 1e-3)
-        style = np.moveaxis(_painted(codes, table, shares), -1, 0)
-        soft = [ndimage.gaussian_filter(part, flat) / weight * head for part in style]
-        return np.stack([*soft, *lesion, head], axis=1).astype(np.float32)
+        return np.stack(
+            [*np.moveaxis(_blended(codes, table, shares, placed), 1, 0), *lesion, codes > 0], axis=1, dtype=np.float32
+        )
 
     def within(self, planes: np.ndarray, image: np.ndarray, region: np.ndarray) -> np.ndarray:
         """Planes [item, plane, *space] for painting only a region of an image's head, [item, channel, *space].
@@ -193,13 +179,45 @@ class Conditions:
         return np.concatenate([canvas, planes[:, count:], inside], axis=1, dtype=np.float32)
 
 
-def _painted(codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
-    """[item, *space, 2 channel]: every voxel as bright and varied as its zone, or as its clusters by their shares."""
-    zone = zones(codes)
-    out = table[zone]
+def _blended(
+    codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None = None, placed: bool = False
+) -> np.ndarray:
+    """[item, value, *space]: values of a table [256, value] painted on maps [item, *space]; 0 outside the head.
+
+    Classes pass softly into one another; lesion and tissue are continued across the border between them, and mixed by
+    how far from it a voxel is: on both sides of it, or in the lesion only.
+    """
+    own, out = (codes > 0) & (codes < FIRST_CLUSTER), codes >= FIRST_CLUSTER
+    values = table[codes]
     if shares is not None:
-        for around in (0, *AROUND):
-            here = (codes >= FIRST_CLUSTER) & (zone == codes + around)
-            first = FIRST_CLUSTER + around
-            out[here] = shares[:, here].T.astype(np.float32) @ table[first : first + len(shares)]
-    return out
+        values[out] = shares[:, out].T.astype(np.float32) @ table[FIRST_CLUSTER : FIRST_CLUSTER + len(shares)]
+    values = np.moveaxis(values, -1, 0)
+    made = _averaged(values, out, SOFT if shares is None else SHARED) * out
+    hit = np.flatnonzero(own.any(axis=tuple(range(1, own.ndim))))
+    inside, outside, mine = own[hit], out[hit], values[:, hit]
+    lesion = np.where(inside, _averaged(mine, inside, PARTS), _averaged(mine, inside, FADE))
+    tissue = np.where(inside, _averaged(mine, outside, FADE), made[:, hit])
+    weight = _opacity(inside, outside)
+    changed = inside | (outside & placed)
+    made[:, hit] = np.where(changed, weight * lesion + (1 - weight) * tissue, made[:, hit])
+    return np.moveaxis(made, 0, 1)
+
+
+def _averaged(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray:
+    """[value, item, *space] averaged in the plane over what is near and in `where` [item, *space]."""
+    flat = (0, sigma, sigma, *[0] * (where.ndim - 3))
+    weight = np.maximum(ndimage.gaussian_filter(where.astype(np.float32), flat), 1e-3)
+    return np.stack(
+        [ndimage.gaussian_filter(np.where(where, one, 0), flat, output=np.float32) / weight for one in values]
+    )
+
+
+def _opacity(lesion: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    """Of a lesion [item, x, y, …] bool in tissue: a half at the border between them in the plane, 1 without one."""
+    masks = np.stack([lesion, tissue]).reshape(2, *lesion.shape[:3], math.prod(lesion.shape[3:]))
+    out = np.ones(masks.shape[1:], np.float32)
+    for item, plane in np.argwhere(masks.any(axis=(2, 3)).all(axis=0)):
+        inside, outside = masks[:, item, :, :, plane]
+        away = np.where(inside, ndimage.distance_transform_edt(~outside), 1 - ndimage.distance_transform_edt(~inside))
+        out[item, :, :, plane] = special.ndtr((away - 0.5) / FADE)
+    return out.reshape(lesion.shape)

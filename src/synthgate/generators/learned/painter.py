@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import Anatomy
 from synthgate.generators.learned import adversarial, diffusion, networks, noise
-from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, image_of
+from synthgate.generators.learned.conditions import Conditions, Styles, image_of
 from synthgate.generators.learned.inpainting import Originals, weights_of
 from synthgate.generators.learned.latent import Space, Whole
 from synthgate.learning import weights
@@ -105,9 +105,7 @@ class Painter:
 
         The network is on the current GPU where there is one, unless `accelerator` is cpu.
         """
-        styles = Styles(
-            classes_of(config["classes"]), tables["style"], tuple(one["attributes"] for one in config["heads"])
-        )
+        styles = Styles(tuple(config["classes"]), tables["style"], tuple(one["attributes"] for one in config["heads"]))
         inpaints = params.paints == "lesion"
         conditions = Conditions.of(config["classes"], params.attributes, styles.attributes, inpaints)
         channels = len(config["channels"])
@@ -134,7 +132,7 @@ class Painter:
         """A whole image, [slice, channel, x, y]."""
         style = self.styles.mixed({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
         shares = None if anatomy.shares is None else np.moveaxis(anatomy.shares, 3, 1)
-        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), style, shares)
+        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), style, shares, placed=True)
         return np.clip(self._painted(condition, shown, rng), 0, BRIGHTEST)
 
     def _lesion(
@@ -147,7 +145,8 @@ class Painter:
         weight = weights_of(np.moveaxis((anatomy.label > 0) | anatomy.real.lesion, 2, 0)) * (codes > 0)
         first, last = np.flatnonzero(weight.any(axis=(1, 2)))[[0, -1]]
         some = slice(first, last + 1)  # no need to paint the others
-        planes = self.conditions.planes(codes[some], self.styles.table(self.styles.known[originals.keys.index(key)]))
+        table = self.styles.table(self.styles.known[originals.keys.index(key)])
+        planes = self.conditions.planes(codes[some], table, placed=True)
         condition = self.conditions.within(planes, image[some], weight[some] > 0)
         painted = np.clip(self._painted(condition, shown, rng), 0, BRIGHTEST)
         image[some] += weight[some, None] * (painted - image[some])

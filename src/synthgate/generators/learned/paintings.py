@@ -15,7 +15,7 @@ from synthgate.errors import CohortError
 from synthgate.files import replacing
 from synthgate.generators.anatomy import Mapped
 from synthgate.generators.learned import coding, latent, noise, teaching
-from synthgate.generators.learned.conditions import Conditions, Styles, classes_of, style_of
+from synthgate.generators.learned.conditions import Conditions, Styles, style_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
 from synthgate.generators.learned.inpainting import Gaps, write_originals
 from synthgate.generators.learned.privately import teach_privately
@@ -60,7 +60,7 @@ def train(
     Raises CohortError where there are fewer than two patients: one is needed that the weights do not learn from.
     """
     store, cases, maps = shown.store, shown.cases, shown.maps
-    styles = Styles(classes_of(classes), _styles(known, classes), known.attributes)
+    styles = Styles(tuple(classes), _styles(known, classes), known.attributes)
     theirs = styles.known if shown is known else _styles(shown, classes)
     inpaints = row.paints == "lesion"
     conditions = Conditions.of(classes, row.attributes, known.attributes, inpaints)
@@ -107,10 +107,9 @@ def train(
 
 def _styles(mapped: Mapped, classes: Sequence[int]) -> np.ndarray:
     """[case, class, 2 channel]: the style of each case."""
-    values = classes_of(classes)
 
     def style(number: int) -> np.ndarray:
-        return style_of(mapped.store.image(mapped.cases[number]), mapped.maps[number], values)
+        return style_of(mapped.store.image(mapped.cases[number]), mapped.maps[number], classes)
 
     return np.stack(list(workers.each(style, range(len(mapped.cases)))))
 
