@@ -1,14 +1,13 @@
 import numpy as np
+import pytest
 
 from synthgate.generators.learned.conditions import (
     Conditions,
     Styles,
-    classes_of,
+    fade_of,
     image_of,
-    plain_of,
     residual_of,
     style_of,
-    zones,
 )  # fmt: skip
 
 
@@ -19,52 +18,54 @@ def lesion_map():
     return codes
 
 
-def test_the_outermost_pixels_of_a_lesion_are_zones_of_their_own():
-    found = zones(np.moveaxis(lesion_map(), 2, 0))
-    assert found[0, 2, 5] == 2 + 128 and found[0, 3, 5] == 2 + 144 and found[0, 5, 5] == 1
-    assert (found[1] == 16).all()  # no rim without a lesion in the slice
-    assert (found == 130).sum() == 28 and (found == 146).sum() == 20
-    assert found[0, 1, 5] == 16 + 32 and found[0, 0, 5] == 16 + 64 and found[0, 0, 0] == 16
-    assert (found == 48).sum() == 32 and (found == 80).sum() == 36  # 8 on each side; then as many and a corner each
+def images_of(image):
+    return np.moveaxis(image, 3, 0)
 
 
-def test_every_zone_knows_what_it_is_made_from():
-    values = [*range(1, 16), *range(16, 28)]
-    zone = classes_of(values)
-    assert len(set(zone)) == len(zone) == 3 * len(values) and max(zone) < 256
-    assert [plain_of(value) for value in zone] == [*values, *[*range(1, 16)] * 2, *[*range(16, 28)] * 2]
+def test_a_style_is_had_again_from_the_mean_image_that_it_makes_and_is_nan_where_there_are_few():
+    codes, classes = lesion_map(), [1, 2, 3, 16, 17]
+    codes[:, 8:, 1] = 17
+    codes[0, 0, 1] = 3
+    table = np.zeros((256, 4), np.float32)
+    table[[1, 2, 16, 17], :2] = [0.2, 1.1], [0.9, 0.4], [0.5, 0.6], [0.7, 0.3]
+    mean = Conditions.of(classes, [], []).planes(np.moveaxis(codes, 2, 0), table)[:, :2]
+    style = dict(zip(classes, style_of(np.moveaxis(mean, 0, 3), codes, classes, 1.0), strict=True))
+    for value in (1, 2):  # although hardly a voxel is of one class alone
+        np.testing.assert_allclose(style[value][:2], table[value, :2], atol=0.03)
+        np.testing.assert_allclose(style[value][2:], 0.01, atol=0.01)
+    assert np.isnan(style[3]).all() and np.isfinite(style[17]).all()
 
 
-def test_a_style_is_that_of_the_zones_and_nan_where_there_are_few():
-    codes, classes = lesion_map(), classes_of([1, 2, 16])
-    zone = np.moveaxis(zones(np.moveaxis(codes, 2, 0)), 0, 2)
-    image = np.stack([zone.astype(float), 2.0 * zone + np.random.default_rng(0).normal(0, 3, zone.shape)])
-    style = dict(zip(classes, style_of(image, codes, classes), strict=True))
-    for value in (48, 130, 1, 16):
-        there = image[1][zone == value]
-        np.testing.assert_allclose(style[value], [value, there.mean(), 0.01, there.std()], rtol=1e-5)
-    assert np.isnan(style[129]).all() and np.isnan(style[145]).all()
+def test_a_spread_is_what_the_mean_image_leaves():
+    codes, rng = lesion_map(), np.random.default_rng(0)
+    image = rng.normal(0.5, 0.1, (1, *codes.shape))
+    style = style_of(image, codes, [1, 2, 16], 1.0)
+    table = Styles((1, 2, 16), style[None], ({},)).table(style)
+    left = images_of(image) - Conditions.of([1, 2, 16], [], []).planes(np.moveaxis(codes, 2, 0), table)[:, :1]
+    for value, found in zip((1, 2, 16), style[:, 1], strict=True):
+        there = left[:, 0][np.moveaxis(codes, 2, 0) == value]
+        np.testing.assert_allclose(found, np.sqrt((there**2).mean()), rtol=1e-4)
 
 
 def test_an_image_is_had_again_from_its_residual_which_is_as_strong_in_every_zone_and_channel():
-    codes, classes = lesion_map(), classes_of([1, 2, 16])
+    codes, classes = lesion_map(), [1, 2, 16]
     rng = np.random.default_rng(0)
     image = (0.5 + np.array([0.3, 0.01])[:, None, None, None] * rng.normal(size=(2, *codes.shape))).astype(np.float32)
-    table = Styles(classes, style_of(image, codes, classes)[None], ({},)).table(style_of(image, codes, classes))
+    table = Styles(tuple(classes), style_of(image, codes, classes, 1.0)[None], ({},)).table(
+        style_of(image, codes, classes, 1.0)
+    )
     [*told] = Conditions.of([1, 2, 16], [], []).planes(np.moveaxis(codes, 2, 0), table)
-    images = np.moveaxis(image, 3, 0)
+    images = images_of(image)
     residual = np.stack([residual_of(one, planes) for one, planes in zip(images, told, strict=True)])
     np.testing.assert_allclose(image_of(residual, np.stack(told)), images, atol=1e-6)
     assert (abs(residual.std(axis=(0, 2, 3)) - 1) < 0.2).all()
 
 
-def test_what_a_case_lacks_is_as_usual_and_a_rim_that_nobody_has_as_its_lesion():
-    classes = classes_of([1, 16])
-    one, other = np.full((2, len(classes), 1), np.nan, np.float32)
-    one[:2, 0], other[:2, 0] = (0.2, 0.4), (0.4, np.nan)
-    styles = Styles(classes, np.stack([one, other]), ({"site": "A"}, {"site": "B"}))
-    table = styles.table(other)
-    np.testing.assert_allclose(table[[1, 16, 129, 145, 48, 80], 0], [0.4, 0.4, 0.3, 0.3, 0.4, 0.4], rtol=1e-6)
+def test_what_a_case_lacks_is_as_usual_and_what_all_lack_half_bright():
+    nan = np.nan
+    known = np.array([[[0.2], [0.4], [nan]], [[0.4], [nan], [nan]]], np.float32)
+    styles = Styles((1, 16, 17), known, ({"site": "A"}, {"site": "B"}))
+    np.testing.assert_allclose(styles.table(known[1])[[1, 16, 17], 0], [0.4, 0.4, 0.5], rtol=1e-6)
     drawn = styles.mixed({"site": "A"}, np.random.default_rng(0))
     np.testing.assert_allclose(drawn[1, 0], 0.2, rtol=1e-6)  # nobody else is of site A
 
@@ -93,16 +94,68 @@ def test_planes_are_mean_image_spread_lesion_and_head():
     assert conditions.group({"site": "A"}) == 1 and conditions.group({"site": "Z"}) == 0
 
 
-def test_a_voxel_is_as_bright_as_its_clusters_by_their_shares_and_a_lesion_as_its_own_class():
+def test_a_voxel_is_as_bright_as_its_clusters_by_their_shares():
     codes = lesion_map()
     codes[..., 1] = 16
     shares = np.zeros((2, 2, 12, 12), np.float16)  # cluster, slice, x, y
     shares[0], shares[1] = 0.25, 0.75
     table = np.zeros((256, 1), np.float32)
-    table[[1, 2, 16, 17, 48, 49, 80, 81], 0] = [5, 5, 1, 2, 3, 4, 6, 8]
-    table[[129, 130, 145, 146], 0] = 5
-    maps = np.moveaxis(codes, 2, 0)
-    mean = Conditions.of([1, 2, 16, 17], [], []).planes(maps, table, shares)[:, 0]
+    table[[1, 2, 16, 17], 0] = [5, 5, 1, 2]
+    mean = Conditions.of([1, 2, 16, 17], [], []).planes(np.moveaxis(codes, 2, 0), table, shares)[:, 0]
     np.testing.assert_allclose(mean[1], 1.75, rtol=1e-3)
-    np.testing.assert_allclose(mean[0, 5, 5], 5, rtol=1e-3)
-    assert 3.75 < mean[0, 1, 5] < 7.5 and mean[0, 1, 5] < mean[0, 0, 5]  # 3.75 and 7.5, softened
+    np.testing.assert_allclose(mean[0, 5, 5], 5, rtol=1e-2)
+
+
+def halves():
+    """A lesion along the middle, between tissues of 0.2 and 0.8; itself it is 0.5."""
+    codes = np.full((1, 24, 24), 16, np.uint8)
+    codes[:, 12:], codes[:, :, 8:16] = 17, 2
+    table = np.zeros((256, 1), np.float32)
+    table[[2, 16, 17], 0] = 0.5, 0.2, 0.8
+    return Conditions.of([2, 16, 17], [], []), codes, table
+
+
+def test_a_lesion_fades_into_the_tissue_it_lies_in_whatever_that_is():
+    conditions, codes, table = halves()
+    mean = conditions.planes(codes, table, placed=True)[0, 0]
+    for x, tissue in ((4, 0.2), (20, 0.8)):
+        across = (mean[x, 4:12] - tissue) / (0.5 - tissue)  # four pixels of tissue, four of the lesion
+        assert (np.diff(across) > 0).all()
+        np.testing.assert_allclose(across[[3, 4]], [0.31, 0.69], atol=0.01)  # of an edge, a Gaussian of one pixel
+        np.testing.assert_allclose(across[[0, 7]], [0, 1], atol=0.01)
+
+
+@pytest.mark.parametrize("width", [0.25, 0.5, 1.0, 2.0])
+def test_the_width_of_the_border_is_that_of_the_patients(width):
+    _, codes, table = halves()
+    rng, conditions = np.random.default_rng(0), Conditions.of([2, 16, 17], [], [], fade=width)
+    image = np.moveaxis(conditions.planes(codes, table)[:, :1], 0, 3)
+    cases = [(image + rng.normal(0, 0.02, image.shape), np.moveaxis(codes, 0, 2)) for _ in range(4)]
+    assert fade_of(cases, [2, 16, 17]) == width
+
+
+def test_around_a_patients_own_lesion_the_clusters_show_the_fading():
+    conditions, codes, table = halves()
+    mean, placed = conditions.planes(codes, table)[0, 0], conditions.planes(codes, table, placed=True)[0, 0]
+    np.testing.assert_allclose(mean[4, :8], 0.2, rtol=1e-5)
+    np.testing.assert_array_equal(mean[:, 8:16], placed[:, 8:16])
+
+
+def test_a_lesion_does_not_fade_into_the_outside_of_the_head_and_a_single_voxel_does_not_vanish():
+    codes = np.zeros((2, 9, 9), np.uint8)
+    codes[0, 2:7, 2:7], codes[1] = 2, 16
+    codes[1, 4, 4] = 2
+    table = np.zeros((256, 1), np.float32)
+    table[[2, 16], 0] = 1.0, 0.5
+    mean = Conditions.of([2, 16], [], []).planes(codes, table, placed=True)[:, 0]
+    np.testing.assert_allclose(mean[0, 2:7, 2:7], 1, rtol=1e-5)
+    assert not mean[0, :2].any()
+    np.testing.assert_allclose(mean[1, 4, 4], 0.845, atol=0.01)
+
+
+def test_volumes_are_as_their_slices():
+    conditions, codes, table = halves()
+    both = np.stack([codes[0], np.full_like(codes[0], 16)], axis=2)[None]
+    planes = conditions.planes(both, table, placed=True)
+    np.testing.assert_allclose(planes[0, 0, ..., 0], conditions.planes(codes, table, placed=True)[0, 0], rtol=1e-6)
+    np.testing.assert_allclose(planes[0, 0, ..., 1], 0.2, rtol=1e-5)

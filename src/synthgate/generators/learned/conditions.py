@@ -2,8 +2,8 @@
 
 The mean image paints every class of the label map (lesion labels, intensity clusters) with the mean intensity it has in
 a patient, the spread with its standard deviation: the patient's *style*. Painters learn what is left, the residual in
-units of the spread, so contrast and strength of texture and noise hold for a whole volume, and are a patient's. The
-outermost pixels of a lesion are classes of their own: it fades into what is around it.
+units of the spread, so contrast and strength of texture and noise hold for a whole volume, and are a patient's. A
+lesion fades into whatever tissue it lies in.
 
 A condition's first planes are what is painted on, the next ones how strongly, its last one is where.
 """
@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage, special
 from torch import Tensor
 
+from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import FEWEST, FIRST_CLUSTER
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -30,19 +31,34 @@ SOFT = 0.5
 """Gaussian sigma in pixels of the mean image: classes pass into one another as tissues do."""
 SHARED = 0.29
 """The same where clusters have shares: interpolating them was to smooth by about 0.41 (a variance of 1/6)."""
+FADES = (0.25, 0.5, 1.0, 1.5, 2.0)
+"""The same at a lesion's border: one of these, whichever the training patients have."""
 PARTS = 0.75
-"""The same between the parts of a lesion."""
-FADE = 1.0
-"""The same at a lesion's border. These widths leave the least of patients' lesions to be learned, on the phantom; this
-one on the gliomas of LGG, too."""
+"""Between the parts of a lesion, so much of that: on the phantom this leaves about the least to be learned."""
 
 
-def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+def fade_of(cases: Sequence[tuple[np.ndarray, np.ndarray]], classes: Sequence[int]) -> float:
+    """How wide the borders of lesions are, in images [channel, x, y, z] with their maps [x, y, z].
+
+    Of `FADES` that which leaves the least of the images within lesions, by the mean square.
+    """
+    labels = [place for place, value in enumerate(classes) if value < FIRST_CLUSTER]
+
+    def left(image: np.ndarray, codes: np.ndarray, fade: float) -> float:
+        some = ((codes > 0) & (codes < FIRST_CLUSTER)).any(axis=(0, 1))
+        spreads = style_of(image[..., some], codes[..., some], classes, fade)[labels, len(image) :]
+        count = [(codes == classes[place]).sum() for place in labels]
+        return float(np.nansum(spreads**2 * np.array(count)[:, None]))
+
+    return min(FADES, key=lambda fade: sum(left(*case, fade) for case in cases))
+
+
+def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int], fade: float) -> np.ndarray:
     """Means, then standard deviations, of `classes` in an image [channel, x, y, z] with its map [x, y, z].
 
     Those of clusters are of their voxels; those of lesion labels, whose voxels are partly something else, are what
-    brings the mean image nearest to the image, by least squares, within what the label's voxels are. The deviations are
-    from the mean image. [class, 2 channel]; NaN for a class of fewer than `FEWEST` voxels.
+    brings the mean image nearest to the image, by least squares, of what there can be. The deviations are from the
+    mean image. [class, 2 channel]; NaN for a class of fewer than `FEWEST` voxels.
     """
     maps, images = np.moveaxis(codes, 2, 0), np.moveaxis(image, 3, 0)
     count = np.bincount(codes.ravel(), minlength=VALUES)[:, None]
@@ -57,12 +73,11 @@ def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int]) -> np
         there, units = np.isin(maps, labels), np.zeros((VALUES, len(labels)))
         units[labels, range(len(labels))] = 1
         means[:FIRST_CLUSTER] = 0
-        parts, rest = (np.moveaxis(_blended(maps, table), 1, -1)[there] for table in (units, means))
+        parts, rest = (np.moveaxis(_blended(maps, table, fade), 1, -1)[there] for table in (units, means))
         seen = np.moveaxis(images, 1, -1)[there]
-        fitted = np.linalg.lstsq(parts, seen - rest, rcond=None)[0]
-        own = [seen[maps[there] == value] for value in labels]
-        means[labels] = [np.clip(mean, one.min(axis=0), one.max(axis=0)) for mean, one in zip(fitted, own, strict=True)]
-    spreads = np.sqrt(mean_of((images - _blended(maps, means)) ** 2))
+        found = np.linalg.lstsq(parts, seen - rest, rcond=None)[0]
+        means[labels] = np.clip(found, 0, BRIGHTEST)
+    spreads = np.sqrt(mean_of((images - _blended(maps, means, fade)) ** 2))
     both = np.concatenate([means, np.maximum(spreads, LEAST)], axis=1)
     return np.asarray(np.where(count >= FEWEST, both, np.nan)[list(classes)], np.float32)
 
@@ -134,6 +149,8 @@ class Conditions:
     attributes: tuple[str, ...]
     region: bool = False
     """Only a region of the head is painted, and told in one more plane (`within`)."""
+    fade: float = 1.0
+    """Of lesions' borders, a Gaussian sigma in pixels."""
 
     @classmethod
     def of(
@@ -142,10 +159,11 @@ class Conditions:
         attributes: Sequence[str],
         people: Sequence[Mapping[str, str]],
         region: bool = False,
+        fade: float = 1.0,
     ) -> "Conditions":
         """From the map's classes and the attributes of the training cases."""
         groups = sorted({tuple(one.get(name, "") for name in attributes) for one in people}) if attributes else []
-        return cls(tuple(v for v in classes if v < FIRST_CLUSTER), tuple(groups), tuple(attributes), region)
+        return cls(tuple(v for v in classes if v < FIRST_CLUSTER), tuple(groups), tuple(attributes), region, fade)
 
     def channels(self, images: int) -> int:
         """Planes of a condition, for images of so many channels."""
@@ -166,7 +184,9 @@ class Conditions:
         """
         lesion = [codes == value for value in self.labels]
         return np.stack(
-            [*np.moveaxis(_blended(codes, table, shares, placed), 1, 0), *lesion, codes > 0], axis=1, dtype=np.float32
+            [*np.moveaxis(_blended(codes, table, self.fade, shares, placed), 1, 0), *lesion, codes > 0],
+            axis=1,
+            dtype=np.float32,
         )
 
     def within(self, planes: np.ndarray, image: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -180,7 +200,7 @@ class Conditions:
 
 
 def _blended(
-    codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None = None, placed: bool = False
+    codes: np.ndarray, table: np.ndarray, fade: float, shares: np.ndarray | None = None, placed: bool = False
 ) -> np.ndarray:
     """[item, value, *space]: values of a table [256, value] painted on maps [item, *space]; 0 outside the head.
 
@@ -195,9 +215,10 @@ def _blended(
     made = _averaged(values, out, SOFT if shares is None else SHARED) * out
     hit = np.flatnonzero(own.any(axis=tuple(range(1, own.ndim))))
     inside, outside, mine = own[hit], out[hit], values[:, hit]
-    lesion = np.where(inside, _averaged(mine, inside, PARTS), _averaged(mine, inside, FADE))
-    tissue = np.where(inside, _averaged(mine, outside, FADE), made[:, hit])
-    weight = _opacity(inside, outside)
+    reach = max(fade, SOFT)
+    lesion = np.where(inside, _averaged(mine, inside, PARTS * fade), _averaged(mine, inside, reach))
+    tissue = np.where(inside, _averaged(mine, outside, reach), made[:, hit])
+    weight = _opacity(inside, outside, fade)
     changed = inside | (outside & placed)
     made[:, hit] = np.where(changed, weight * lesion + (1 - weight) * tissue, made[:, hit])
     return np.moveaxis(made, 0, 1)
@@ -212,12 +233,12 @@ def _averaged(values: np.ndarray, where: np.ndarray, sigma: float) -> np.ndarray
     )
 
 
-def _opacity(lesion: np.ndarray, tissue: np.ndarray) -> np.ndarray:
-    """Of a lesion [item, x, y, …] bool in tissue: a half at the border between them in the plane, 1 without one."""
+def _opacity(lesion: np.ndarray, tissue: np.ndarray, fade: float) -> np.ndarray:
+    """Of a lesion [item, x, y, …] bool in tissue: a half at the border between them in the plane, 0 or 1 without."""
     masks = np.stack([lesion, tissue]).reshape(2, *lesion.shape[:3], math.prod(lesion.shape[3:]))
-    out = np.ones(masks.shape[1:], np.float32)
+    out = masks[0].astype(np.float32)
     for item, plane in np.argwhere(masks.any(axis=(2, 3)).all(axis=0)):
         inside, outside = masks[:, item, :, :, plane]
         away = np.where(inside, ndimage.distance_transform_edt(~outside), 1 - ndimage.distance_transform_edt(~inside))
-        out[item, :, :, plane] = special.ndtr((away - 0.5) / FADE)
+        out[item, :, :, plane] = special.ndtr((away - 0.5) / fade)
     return out.reshape(lesion.shape)

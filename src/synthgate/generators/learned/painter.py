@@ -107,7 +107,8 @@ class Painter:
         """
         styles = Styles(tuple(config["classes"]), tables["style"], tuple(one["attributes"] for one in config["heads"]))
         inpaints = params.paints == "lesion"
-        conditions = Conditions.of(config["classes"], params.attributes, styles.attributes, inpaints)
+        fade = float(tables["fade"])
+        conditions = Conditions.of(config["classes"], params.attributes, styles.attributes, inpaints, fade)
         channels = len(config["channels"])
         network = weights.load(build(params, channels, conditions), folder)
         if accelerator != "cpu" and torch.cuda.is_available():

@@ -15,7 +15,7 @@ from synthgate.errors import CohortError
 from synthgate.files import replacing
 from synthgate.generators.anatomy import Mapped
 from synthgate.generators.learned import coding, latent, noise, teaching
-from synthgate.generators.learned.conditions import Conditions, Styles, style_of
+from synthgate.generators.learned.conditions import Conditions, Styles, fade_of, style_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
 from synthgate.generators.learned.inpainting import Gaps, write_originals
 from synthgate.generators.learned.privately import teach_privately
@@ -26,6 +26,10 @@ from synthgate.scratch import Scratch
 
 USUAL_ALIKE = (0.8, 0.5, 0.3, 0.2, 0.1, 0.0)
 """Stands in for what is measured in private training; about that of the phantom's first patients."""
+
+
+FADED = 12
+"""Cases that the width of lesions' borders is measured in."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,11 @@ def train(
     Raises CohortError where there are fewer than two patients: one is needed that the weights do not learn from.
     """
     store, cases, maps = shown.store, shown.cases, shown.maps
-    styles = Styles(tuple(classes), _styles(known, classes), known.attributes)
-    theirs = styles.known if shown is known else _styles(shown, classes)
+    fade = _fade(known, classes)
+    styles = Styles(tuple(classes), _styles(known, classes, fade), known.attributes)
+    theirs = styles.known if shown is known else _styles(shown, classes, fade)
     inpaints = row.paints == "lesion"
-    conditions = Conditions.of(classes, row.attributes, known.attributes, inpaints)
+    conditions = Conditions.of(classes, row.attributes, known.attributes, inpaints, fade)
     private = row.privacy if isinstance(row, Diffusion) else None
     inner = set() if private else set_apart(row, cases)
 
@@ -74,7 +79,11 @@ def train(
         return Slices(store, [cases[number] for number in chosen], told, tables, conditions, row.seed)
 
     learned, unseen = slices(False), slices(True)
-    tables = {"style": styles.known, "alike": np.array(USUAL_ALIKE) if private else _alike(learned)}
+    tables = {
+        "style": styles.known,
+        "fade": np.array(fade),
+        "alike": np.array(USUAL_ALIKE) if private else _alike(learned),
+    }
     facts: dict[str, Any] = {"inner_patients": len(inner)} | ({} if private else {"slices": len(learned.index())})
     images: dict[str, Path] = {}
     if inpaints:
@@ -105,11 +114,22 @@ def train(
     return Painted(tables, files, facts | taught.facts, curves, taught.history, taught.samples)
 
 
-def _styles(mapped: Mapped, classes: Sequence[int]) -> np.ndarray:
+def _fade(mapped: Mapped, classes: Sequence[int]) -> float:
+    """That of the lesions in `FADED` of the cases, spread evenly over those that have one."""
+    have = [number for number, case in enumerate(mapped.cases) if mapped.parts[case.case]["label"].any()]
+    maps, some = (
+        mapped.maps,
+        [have[place] for place in np.linspace(0, len(have) - 1, min(FADED, len(have))).round().astype(int)],
+    )
+    return fade_of([(mapped.store.image(mapped.cases[number]), maps[number]) for number in some], classes)
+
+
+def _styles(mapped: Mapped, classes: Sequence[int], fade: float) -> np.ndarray:
     """[case, class, 2 channel]: the style of each case."""
+    maps = mapped.maps
 
     def style(number: int) -> np.ndarray:
-        return style_of(mapped.store.image(mapped.cases[number]), mapped.maps[number], classes)
+        return style_of(mapped.store.image(mapped.cases[number]), maps[number], classes, fade)
 
     return np.stack(list(workers.each(style, range(len(mapped.cases)))))
 
