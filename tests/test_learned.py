@@ -6,9 +6,11 @@ from tiny_heads import BATCH, PATIENTS, TABLE, store, trained
 
 from synthgate import cards
 from synthgate.cohort.folder import read_table
+from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.errors import ParamsError
 from synthgate.files import digest
 from synthgate.generators.generator import load
+from synthgate.generators.learned.conditions import FADES
 from synthgate.generators.sampling import synthesize
 from synthgate.params import Compute, Diffusion, Fitting, Gan, Privacy
 from synthgate.scratch import Scratch
@@ -39,6 +41,19 @@ def test_a_sample_is_an_image_of_its_anatomy(folder):
     assert images[0].shape == (2, *anatomy.map.shape) and images[0].dtype == np.float32
     assert np.isfinite(images[0]).all() and images[0].min() >= 0 and (images[0][:, anatomy.map == 0] == 0).all()
     assert images[0].tobytes() == images[1].tobytes() != images[2].tobytes()
+
+
+def test_a_placed_lesion_fades_into_the_head_as_widely_as_in_the_patients(folder):
+    made = load(folder)
+    painter = dataclasses.replace(made.painter, brush=lambda condition, group, rng: 0 * condition[:, :2])
+    assert painter.conditions.fade in FADES
+    anatomy = made.anatomies.anatomy(0, 1)
+    [image] = painter.sample([anatomy], [{"site": "A"}], np.random.default_rng(3))
+    style = painter.styles.mixed({"site": "A"}, np.random.default_rng(3))
+    codes, shares = np.moveaxis(anatomy.map, 2, 0), np.moveaxis(anatomy.shares, 3, 1)
+    faded, other = (painter.conditions.planes(codes, style, shares, placed)[:, :2] for placed in (True, False))
+    np.testing.assert_array_equal(np.moveaxis(image, 3, 0), np.clip(faded, 0, BRIGHTEST))
+    assert (faded != other).any()
 
 
 def test_a_batch_is_written_and_its_card_knows_the_patients(folder, tmp_path):
