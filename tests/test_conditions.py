@@ -117,7 +117,7 @@ def halves():
 
 def test_a_lesion_fades_into_the_tissue_it_lies_in_whatever_that_is():
     conditions, codes, table = halves()
-    mean = conditions.planes(codes, table, placed=True)[0, 0]
+    mean = conditions.planes(codes, table)[0, 0]
     for x, tissue in ((4, 0.2), (20, 0.8)):
         across = (mean[x, 4:12] - tissue) / (0.5 - tissue)  # four pixels of tissue, four of the lesion
         assert (np.diff(across) > 0).all()
@@ -134,20 +134,13 @@ def test_the_width_of_the_border_is_that_of_the_patients(width):
     assert fade_of(cases, [2, 16, 17]) == width
 
 
-def test_around_a_patients_own_lesion_the_clusters_show_the_fading():
-    conditions, codes, table = halves()
-    mean, placed = conditions.planes(codes, table)[0, 0], conditions.planes(codes, table, placed=True)[0, 0]
-    np.testing.assert_allclose(mean[4, :8], 0.2, rtol=1e-5)
-    np.testing.assert_array_equal(mean[:, 8:16], placed[:, 8:16])
-
-
 def test_a_lesion_does_not_fade_into_the_outside_of_the_head_and_a_single_voxel_does_not_vanish():
     codes = np.zeros((2, 9, 9), np.uint8)
     codes[0, 2:7, 2:7], codes[1] = 2, 16
     codes[1, 4, 4] = 2
     table = np.zeros((256, 1), np.float32)
     table[[2, 16], 0] = 1.0, 0.5
-    mean = Conditions.of([2, 16], [], []).planes(codes, table, placed=True)[:, 0]
+    mean = Conditions.of([2, 16], [], []).planes(codes, table)[:, 0]
     np.testing.assert_allclose(mean[0, 2:7, 2:7], 1, rtol=1e-5)
     assert not mean[0, :2].any()
     np.testing.assert_allclose(mean[1, 4, 4], 0.845, atol=0.01)
@@ -156,6 +149,6 @@ def test_a_lesion_does_not_fade_into_the_outside_of_the_head_and_a_single_voxel_
 def test_volumes_are_as_their_slices():
     conditions, codes, table = halves()
     both = np.stack([codes[0], np.full_like(codes[0], 16)], axis=2)[None]
-    planes = conditions.planes(both, table, placed=True)
-    np.testing.assert_allclose(planes[0, 0, ..., 0], conditions.planes(codes, table, placed=True)[0, 0], rtol=1e-6)
+    planes = conditions.planes(both, table)
+    np.testing.assert_allclose(planes[0, 0, ..., 0], conditions.planes(codes, table)[0, 0], rtol=1e-6)
     np.testing.assert_allclose(planes[0, 0, ..., 1], 0.2, rtol=1e-5)

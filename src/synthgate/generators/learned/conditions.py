@@ -174,17 +174,14 @@ class Conditions:
         wanted = tuple(person.get(name, "") for name in self.attributes)
         return self.groups.index(wanted) + 1 if wanted in self.groups else 0
 
-    def planes(
-        self, codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None = None, placed: bool = False
-    ) -> np.ndarray:
+    def planes(self, codes: np.ndarray, table: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
         """[item, *space] map values and a style's table → [item, plane, *space] float32: mean, spread, lesion, head.
 
-        `shares` [cluster, item, *space] are those of an anatomy. Around a lesion `placed` in the head its tissue fades
-        into it, too; around a patient's own the clusters show that already.
+        `shares` [cluster, item, *space] are those of an anatomy.
         """
         lesion = [codes == value for value in self.labels]
         return np.stack(
-            [*np.moveaxis(_blended(codes, table, self.fade, shares, placed), 1, 0), *lesion, codes > 0],
+            [*np.moveaxis(_blended(codes, table, self.fade, shares), 1, 0), *lesion, codes > 0],
             axis=1,
             dtype=np.float32,
         )
@@ -199,13 +196,11 @@ class Conditions:
         return np.concatenate([canvas, planes[:, count:], inside], axis=1, dtype=np.float32)
 
 
-def _blended(
-    codes: np.ndarray, table: np.ndarray, fade: float, shares: np.ndarray | None = None, placed: bool = False
-) -> np.ndarray:
+def _blended(codes: np.ndarray, table: np.ndarray, fade: float, shares: np.ndarray | None = None) -> np.ndarray:
     """[item, value, *space]: values of a table [256, value] painted on maps [item, *space]; 0 outside the head.
 
     Classes pass softly into one another; lesion and tissue are continued across the border between them, and mixed by
-    how far from it a voxel is: on both sides of it, or in the lesion only.
+    how far from it a voxel is.
     """
     own, out = (codes > 0) & (codes < FIRST_CLUSTER), codes >= FIRST_CLUSTER
     values = table[codes]
@@ -219,8 +214,7 @@ def _blended(
     lesion = np.where(inside, _averaged(mine, inside, PARTS * fade), _averaged(mine, inside, reach))
     tissue = np.where(inside, _averaged(mine, outside, reach), made[:, hit])
     weight = _opacity(inside, outside, fade)
-    changed = inside | (outside & placed)
-    made[:, hit] = np.where(changed, weight * lesion + (1 - weight) * tissue, made[:, hit])
+    made[:, hit] = (weight * lesion + (1 - weight) * tissue) * (inside | outside)
     return np.moveaxis(made, 0, 1)
 
 

@@ -133,7 +133,7 @@ class Painter:
         """A whole image, [slice, channel, x, y]."""
         style = self.styles.mixed({k: v for k, v in shown.items() if k in self.conditions.attributes}, rng)
         shares = None if anatomy.shares is None else np.moveaxis(anatomy.shares, 3, 1)
-        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), style, shares, placed=True)
+        condition = self.conditions.planes(np.moveaxis(anatomy.map, 2, 0), style, shares)
         return np.clip(self._painted(condition, shown, rng), 0, BRIGHTEST)
 
     def _lesion(
@@ -147,7 +147,7 @@ class Painter:
         first, last = np.flatnonzero(weight.any(axis=(1, 2)))[[0, -1]]
         some = slice(first, last + 1)  # no need to paint the others
         table = self.styles.table(self.styles.known[originals.keys.index(key)])
-        planes = self.conditions.planes(codes[some], table, placed=True)
+        planes = self.conditions.planes(codes[some], table)
         condition = self.conditions.within(planes, image[some], weight[some] > 0)
         painted = np.clip(self._painted(condition, shown, rng), 0, BRIGHTEST)
         image[some] += weight[some, None] * (painted - image[some])
