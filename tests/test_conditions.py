@@ -108,8 +108,8 @@ def test_a_voxel_is_as_bright_as_its_clusters_by_their_shares():
 
 def halves():
     """A lesion along the middle, between tissues of 0.2 and 0.8; itself it is 0.5."""
-    codes = np.full((1, 24, 24), 16, np.uint8)
-    codes[:, 12:], codes[:, :, 8:16] = 17, 2
+    codes = np.full((1, 24, 64), 16, np.uint8)
+    codes[:, 12:], codes[:, :, 28:36] = 17, 2
     table = np.zeros((256, 1), np.float32)
     table[[2, 16, 17], 0] = 0.5, 0.2, 0.8
     return Conditions.of([2, 16, 17], [], []), codes, table
@@ -119,7 +119,7 @@ def test_a_lesion_fades_into_the_tissue_it_lies_in_whatever_that_is():
     conditions, codes, table = halves()
     mean = conditions.planes(codes, table)[0, 0]
     for x, tissue in ((4, 0.2), (20, 0.8)):
-        across = (mean[x, 4:12] - tissue) / (0.5 - tissue)  # four pixels of tissue, four of the lesion
+        across = (mean[x, 24:32] - tissue) / (0.5 - tissue)  # four pixels of tissue, four of the lesion
         assert (np.diff(across) > 0).all()
         np.testing.assert_allclose(across[[3, 4]], [0.31, 0.69], atol=0.01)  # of an edge, a Gaussian of one pixel
         np.testing.assert_allclose(across[[0, 7]], [0, 1], atol=0.01)

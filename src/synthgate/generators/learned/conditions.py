@@ -31,23 +31,22 @@ SOFT = 0.5
 """Gaussian sigma in pixels of the mean image: classes pass into one another as tissues do."""
 SHARED = 0.29
 """The same where clusters have shares: interpolating them was to smooth by about 0.41 (a variance of 1/6)."""
-FADES = (0.25, 0.5, 1.0, 1.5, 2.0)
+FADES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """The same at a lesion's border: one of these, whichever the training patients have."""
 PARTS = 0.75
-"""Between the parts of a lesion, so much of that: on the phantom this leaves about the least to be learned."""
+"""Between the parts of a lesion no more than this, which on the phantom leaves about the least to be learned."""
 
 
 def fade_of(cases: Sequence[tuple[np.ndarray, np.ndarray]], classes: Sequence[int]) -> float:
     """How wide the borders of lesions are, in images [channel, x, y, z] with their maps [x, y, z].
 
-    Of `FADES` that which leaves the least of the images within lesions, by the mean square.
+    Of `FADES` that which leaves the least of the slices with a lesion, by the mean square.
     """
-    labels = [place for place, value in enumerate(classes) if value < FIRST_CLUSTER]
 
     def left(image: np.ndarray, codes: np.ndarray, fade: float) -> float:
         some = ((codes > 0) & (codes < FIRST_CLUSTER)).any(axis=(0, 1))
-        spreads = style_of(image[..., some], codes[..., some], classes, fade)[labels, len(image) :]
-        count = [(codes == classes[place]).sum() for place in labels]
+        spreads = style_of(image[..., some], codes[..., some], classes, fade)[:, len(image) :]
+        count = [(codes[..., some] == value).sum() for value in classes]
         return float(np.nansum(spreads**2 * np.array(count)[:, None]))
 
     return min(FADES, key=lambda fade: sum(left(*case, fade) for case in cases))
@@ -211,7 +210,7 @@ def _blended(codes: np.ndarray, table: np.ndarray, fade: float, shares: np.ndarr
     hit = np.flatnonzero(own.any(axis=tuple(range(1, own.ndim))))
     inside, outside, mine = own[hit], out[hit], values[:, hit]
     reach = max(fade, SOFT)
-    lesion = np.where(inside, _averaged(mine, inside, PARTS * fade), _averaged(mine, inside, reach))
+    lesion = np.where(inside, _averaged(mine, inside, min(PARTS, fade)), _averaged(mine, inside, reach))
     tissue = np.where(inside, _averaged(mine, outside, reach), made[:, hit])
     weight = _opacity(inside, outside, fade)
     made[:, hit] = (weight * lesion + (1 - weight) * tissue) * (inside | outside)
