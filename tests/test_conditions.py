@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
+from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.learned.conditions import (
     Conditions,
     Styles,
@@ -121,7 +123,7 @@ def test_a_lesion_fades_into_the_tissue_it_lies_in_whatever_that_is():
     for x, tissue in ((4, 0.2), (20, 0.8)):
         across = (mean[x, 24:32] - tissue) / (0.5 - tissue)  # four pixels of tissue, four of the lesion
         assert (np.diff(across) > 0).all()
-        np.testing.assert_allclose(across[[3, 4]], [0.31, 0.69], atol=0.01)  # of an edge, a Gaussian of one pixel
+        np.testing.assert_allclose(across[[3, 4]], ndtr([-0.5, 0.5]), atol=0.01)  # an edge under a Gaussian of 1
         np.testing.assert_allclose(across[[0, 7]], [0, 1], atol=0.01)
 
 
@@ -132,6 +134,57 @@ def test_the_width_of_the_border_is_that_of_the_patients(width):
     image = np.moveaxis(conditions.planes(codes, table)[:, :1], 0, 3)
     cases = [(image + rng.normal(0, 0.02, image.shape), np.moveaxis(codes, 0, 2)) for _ in range(4)]
     assert fade_of(cases, [2, 16, 17]) == width
+
+
+def test_the_width_is_that_of_all_cases_together():
+    _, codes, table = halves()
+
+    def case(width):
+        image = Conditions.of([2, 16, 17], [], [], fade=width).planes(codes, table)[:, :1]
+        return np.moveaxis(image, 0, 3), np.moveaxis(codes, 0, 2)
+
+    assert fade_of([case(0.25), *[case(2.0)] * 3], [2, 16, 17]) > 0.25
+
+
+@pytest.mark.parametrize(("fade", "width"), [(0.25, 0.25), (0.5, 0.5), (2.0, 0.75)])
+def test_parts_of_a_lesion_pass_into_one_another_no_wider_than_its_border(fade, width):
+    codes = np.full((1, 24, 48), 16, np.uint8)
+    codes[:, :, 8:24], codes[:, :, 24:40] = 1, 2
+    table = np.zeros((256, 1), np.float32)
+    table[[1, 2, 16], 0] = 0.0, 1.0, 0.5
+    across = Conditions.of([1, 2, 16], [], [], fade=fade).planes(codes, table)[0, 0, 12, 22:26]
+    weights = np.exp(-0.5 * (np.arange(-8, 9) / width) ** 2)
+    edge = np.convolve(np.arange(40) >= 20, weights / weights.sum(), "same")[18:22]
+    np.testing.assert_allclose(across, edge, atol=0.01)
+
+
+def test_shares_are_softened_less_since_reading_them_has_softened_them():
+    codes = np.full((1, 12, 24), 16, np.uint8)
+    codes[:, :, 12:] = 17
+    shares = np.stack([codes == 16, codes == 17]).astype(np.float16)
+    table = np.zeros((256, 1), np.float32)
+    table[17] = 1
+    conditions = Conditions.of([16, 17], [], [])
+    own, read = conditions.planes(codes, table)[0, 0, 6, 11], conditions.planes(codes, table, shares)[0, 0, 6, 11]
+    np.testing.assert_allclose([own, read], [0.107, 0.003], atol=0.002)  # a Gaussian of 0.5 and 0.29 pixels
+
+
+def test_a_label_is_never_brighter_than_an_image_can_be():
+    codes = np.full((12, 12, 8), 16, np.uint8)
+    codes[6, 6] = 2  # in each slice a single voxel, most of which is what lies around it
+    image = np.full((2, *codes.shape), 0.1)
+    image[0, codes == 2], image[1, codes == 16], image[1, codes == 2] = 1.2, 1.0, 0.0
+    style = style_of(image, codes, [2, 16], 1.0)
+    np.testing.assert_allclose(style[0, :2], [BRIGHTEST, 0], atol=1e-6)
+
+
+def test_nothing_is_painted_outside_the_head():
+    codes = np.zeros((1, 12, 12), np.uint8)
+    codes[:, 3:], codes[:, 3:6, 3:8] = 16, 2
+    table = np.ones((256, 1), np.float32)
+    mean = Conditions.of([2, 16], [], []).planes(codes, table)[0, 0]
+    assert not mean[:3].any()
+    np.testing.assert_allclose(mean[3:], 1, atol=0.02)
 
 
 def test_a_lesion_does_not_fade_into_the_outside_of_the_head_and_a_single_voxel_does_not_vanish():

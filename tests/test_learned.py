@@ -10,7 +10,7 @@ from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.errors import ParamsError
 from synthgate.files import digest
 from synthgate.generators.generator import load
-from synthgate.generators.learned.conditions import FADES
+from synthgate.generators.learned.conditions import fade_of, style_of
 from synthgate.generators.sampling import synthesize
 from synthgate.params import Compute, Diffusion, Fitting, Gan, Privacy
 from synthgate.scratch import Scratch
@@ -43,16 +43,39 @@ def test_a_sample_is_an_image_of_its_anatomy(folder):
     assert images[0].tobytes() == images[1].tobytes() != images[2].tobytes()
 
 
-def test_what_is_painted_on_is_the_mean_image_with_borders_as_wide_as_patients(folder):
-    made = load(folder)
-    painter = dataclasses.replace(made.painter, brush=lambda condition, group, rng: 0 * condition[:, :2])
-    assert painter.conditions.fade in FADES
-    anatomy = made.anatomies.anatomy(0, 1)
+def test_what_is_painted_on_is_the_mean_image_with_borders_as_wide_as_the_patients(folder, made):
+    generator = load(folder)
+    painter = dataclasses.replace(generator.painter, brush=lambda condition, group, rng: 0 * condition[:, :2])
+    heads, known = {head.key: head.map for head in generator.anatomies.heads}, {}
+    for case in made.select("train"):
+        label = made.label(case)
+        known[case.case] = made.image(case), np.where(label > 0, label, heads[case.case])
+    have = [known[case.case] for case in made.select("train") if made.label(case).any()]
+    width = fade_of(have, painter.styles.classes)
+    assert painter.conditions.fade == width != 1.0  # lesions are as if cut out
+    for style, head in zip(painter.styles.known, generator.anatomies.heads, strict=True):
+        expected = style_of(*known[head.key], painter.styles.classes, width)
+        np.testing.assert_allclose(style, expected, rtol=1e-5)
+
+    anatomy = generator.anatomies.anatomy(0, 1)
     [image] = painter.sample([anatomy], [{"site": "A"}], np.random.default_rng(3))
-    style = painter.styles.mixed({"site": "A"}, np.random.default_rng(3))
+    table = painter.styles.mixed({"site": "A"}, np.random.default_rng(3))
     codes, shares = np.moveaxis(anatomy.map, 2, 0), np.moveaxis(anatomy.shares, 3, 1)
-    faded = painter.conditions.planes(codes, style, shares)[:, :2]
-    np.testing.assert_array_equal(np.moveaxis(image, 3, 0), np.clip(faded, 0, BRIGHTEST))
+    mean = painter.conditions.planes(codes, table, shares)[:, :2]
+    np.testing.assert_array_equal(np.moveaxis(image, 3, 0), np.clip(mean, 0, BRIGHTEST))
+
+
+def test_training_is_told_of_borders_as_wide_as_painting_is(folder, made, tmp_path, monkeypatch):
+    from synthgate.generators.learned import teaching
+
+    told = []
+
+    def teach(batches, exams, channels, conditions, *rest):
+        told.extend([conditions.fade, batches.source.conditions.fade])
+
+    monkeypatch.setattr(teaching, "teach", teach)
+    trained(tmp_path, made, DIFFUSION)
+    assert told == [load(folder).painter.conditions.fade] * 2
 
 
 def test_a_batch_is_written_and_its_card_knows_the_patients(folder, tmp_path):
