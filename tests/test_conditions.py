@@ -13,10 +13,11 @@ from synthgate.generators.learned.conditions import (
 )  # fmt: skip
 
 
-def lesion_map():
-    codes = np.full((12, 12, 2), 16, np.uint8)
-    codes[2:10, 2:10, 0] = 2
-    codes[4:8, 4:8, 0] = 1
+def lesion_map(slices=1):
+    """So many with a lesion, and one without."""
+    codes = np.full((12, 12, slices + 1), 16, np.uint8)
+    codes[2:10, 2:10, :slices] = 2
+    codes[4:8, 4:8, :slices] = 1
     return codes
 
 
@@ -25,8 +26,8 @@ def images_of(image):
 
 
 def test_a_style_is_had_again_from_the_mean_image_that_it_makes_and_is_nan_where_there_are_few():
-    codes, classes = lesion_map(), [1, 2, 3, 16, 17]
-    codes[:, 8:, 1] = 17
+    codes, classes = lesion_map(4), [1, 2, 3, 16, 17]
+    codes[:, 8:, 4] = 17
     codes[0, 0, 1] = 3
     table = np.zeros((256, 4), np.float32)
     table[[1, 2, 16, 17], :2] = [0.2, 1.1], [0.9, 0.4], [0.5, 0.6], [0.7, 0.3]
@@ -36,6 +37,20 @@ def test_a_style_is_had_again_from_the_mean_image_that_it_makes_and_is_nan_where
         np.testing.assert_allclose(style[value][:2], table[value, :2], atol=0.03)
         np.testing.assert_allclose(style[value][2:], 0.01, atol=0.01)
     assert np.isnan(style[3]).all() and np.isfinite(style[17]).all()
+
+
+def test_a_label_of_few_voxels_has_their_mean_and_one_of_more_what_least_squares_find():
+    def necrosis(slices, rng):
+        codes = np.full((12, 12, 5), 16, np.uint8)
+        codes[4:6, 2:10, :slices] = 1  # a line, two pixels wide
+        image = np.where(codes == 1, 0.2, 0.6)[None] + rng.normal(0, 0.1, (1, *codes.shape))
+        return image[0, codes == 1].mean(), style_of(image, codes, [1, 16], 1.0)[0, 0]
+
+    rng = np.random.default_rng(0)
+    plain, style = necrosis(3, rng)  # 48 voxels
+    np.testing.assert_allclose(style, plain, rtol=1e-6)
+    plain, style = necrosis(4, rng)
+    assert style < plain - 0.05  # 64: least squares, since all voxels are partly tissue
 
 
 def test_a_spread_is_what_the_mean_image_leaves():
@@ -72,6 +87,30 @@ def test_what_a_case_lacks_is_as_usual_and_what_all_lack_half_bright():
     np.testing.assert_allclose(drawn[1, 0], 0.2, rtol=1e-6)  # nobody else is of site A
 
 
+def test_what_a_case_lacks_is_as_bright_as_usual_beside_what_it_has():
+    usual = np.array([[0.2, 0.9, 0.05, 0.1], [0.1, 0.8, 0.02, 0.02], [0.4, 0.5, 0.03, 0.03], [0.8, 0.2, 0.04, 0.02]])
+    known = np.repeat(usual[None], 9, axis=0)
+    brighter = usual * [0.75, 1.25, 0.75, 1.25] + [0.25, -0.1, 0, 0]  # something dark in T1, and so on
+    odd = brighter.copy()
+    odd[0] = np.nan
+    known[0, 0] = np.nan
+    styles = Styles((1, 16, 17, 18), known, ({},) * 9)
+    np.testing.assert_allclose(styles.table(odd)[[1, 16, 17, 18]], brighter, atol=1e-6)
+    np.testing.assert_allclose(styles.table(known[0])[1], usual[0], atol=1e-6)
+    few = np.full_like(odd, np.nan)
+    few[1] = odd[1]  # through one point goes no line
+    np.testing.assert_allclose(styles.table(few)[[1, 16]], [usual[0], odd[1]], atol=1e-6)
+
+
+def test_styles_are_drawn_between_cases_whose_lack_is_made_good_in_their_own_brightness():
+    usual = np.array([[0.2, 0.05], [0.1, 0.02], [0.4, 0.03], [0.8, 0.04]])
+    brighter = usual * [0.75, 0.75] + [0.25, 0]
+    odd = np.where(np.arange(4)[:, None] == 0, np.nan, brighter)
+    styles = Styles((1, 16, 17, 18), np.stack([usual] * 99 + [odd]), ({"site": "A"},) * 99 + ({"site": "B"},))
+    drawn = styles.mixed({"site": "B"}, np.random.default_rng(0))[[1, 16, 17, 18]]
+    np.testing.assert_allclose(drawn, brighter, atol=0.01)
+
+
 def test_drawn_styles_vary_as_cases_do():
     rng = np.random.default_rng(0)
     known = rng.normal([0.5, 0.2], [0.1, 0.08], (40, 1, 2)).clip(0.05).astype(np.float32)
@@ -79,7 +118,14 @@ def test_drawn_styles_vary_as_cases_do():
     drawn = np.array([styles.mixed({}, rng)[16] for _ in range(4000)])
     np.testing.assert_allclose(drawn.mean(0), known.mean((0, 1)), atol=0.01)
     np.testing.assert_allclose(drawn.std(0) / known.std((0, 1)), 1, atol=0.1)
-    assert (drawn >= known.min((0, 1)) / 2).all() and drawn.min() == known.min() / 2  # a spread is never below 0
+
+
+def test_no_drawn_style_is_darker_brighter_or_more_varied_than_any_case():
+    rng = np.random.default_rng(0)
+    known = rng.normal([0.5, 0.2], [0.1, 0.08], (40, 2, 2)).clip(0.05).astype(np.float32)
+    drawn = np.array([Styles((1, 16), known, ({},) * 40).mixed({}, rng)[[1, 16]] for _ in range(4000)])
+    np.testing.assert_array_equal(drawn.min(0), known.min(0))  # some would be beyond
+    np.testing.assert_array_equal(drawn.max(0), known.max(0))
 
 
 def test_planes_are_mean_image_spread_lesion_and_head():
@@ -170,7 +216,7 @@ def test_shares_are_softened_less_since_reading_them_has_softened_them():
 
 
 def test_a_label_is_never_brighter_than_an_image_can_be():
-    codes = np.full((12, 12, 8), 16, np.uint8)
+    codes = np.full((12, 12, 64), 16, np.uint8)
     codes[6, 6] = 2  # in each slice a single voxel, most of which is what lies around it
     image = np.full((2, *codes.shape), 0.1)
     image[0, codes == 2], image[1, codes == 16], image[1, codes == 2] = 1.2, 1.0, 0.0

@@ -78,6 +78,20 @@ def test_training_is_told_of_borders_as_wide_as_painting_is(folder, made, tmp_pa
     assert told == [load(folder).painter.conditions.fade] * 2
 
 
+@pytest.mark.parametrize(("least", "lend"), [(53, {"case0", "case1", "case2"}), (60, {f"case{n}" for n in range(5)})])
+def test_a_label_of_few_voxels_lends_no_style_unless_all_are_small(least, lend, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("synthgate.generators.learned.paintings.FITTED", least)  # necroses have 50 to 58
+    generator = load(trained(tmp_path, made, DIFFUSION))
+    known, classes = generator.painter.styles.known, list(generator.painter.styles.classes)
+    finite = {
+        value: {head.key for head, style in zip(generator.anatomies.heads, known, strict=True)
+                if np.isfinite(style[classes.index(value)]).all()}
+        for value in classes
+    }  # fmt: skip
+    everybody = {head.key for head in generator.anatomies.heads}
+    assert finite == {1: lend, 2: everybody - {"case5"}, 16: everybody, 17: everybody, 18: everybody}
+
+
 def test_a_batch_is_written_and_its_card_knows_the_patients(folder, tmp_path):
     with Scratch.opened("synthesize", {}, root=tmp_path / "scratch") as scratch:
         synthesize(folder, tmp_path / "b", BATCH, "b", scratch, splits=TABLE, inputs={})

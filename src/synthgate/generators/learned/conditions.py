@@ -35,6 +35,8 @@ FADES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """The same at a lesion's border: one of these, whichever the training patients have."""
 PARTS = 0.75
 """Between the parts of a lesion no more than this, which on the phantom leaves about the least to be learned."""
+FITTED = 50
+"""Voxels that a lesion label needs for least squares: none of fewer is far from the border, and noise decides."""
 
 
 def fade_of(cases: Sequence[tuple[np.ndarray, np.ndarray]], classes: Sequence[int]) -> float:
@@ -55,9 +57,10 @@ def fade_of(cases: Sequence[tuple[np.ndarray, np.ndarray]], classes: Sequence[in
 def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int], fade: float) -> np.ndarray:
     """Means, then standard deviations, of `classes` in an image [channel, x, y, z] with its map [x, y, z].
 
-    Those of clusters are of their voxels; those of lesion labels, whose voxels are partly something else, are what
-    brings the mean image nearest to the image, by least squares, of what there can be. The deviations are from the
-    mean image. [class, 2 channel]; NaN for a class of fewer than `FEWEST` voxels.
+    Those of clusters are of their voxels. Those of lesion labels, whose voxels are partly something else, are what
+    brings the mean image nearest to the image, by least squares within the brightness there is; of fewer than `FITTED`
+    voxels, of these. The deviations are from the mean image. [class, 2 channel]; NaN for a class of fewer than
+    `FEWEST` voxels.
     """
     maps, images = np.moveaxis(codes, 2, 0), np.moveaxis(image, 3, 0)
     count = np.bincount(codes.ravel(), minlength=VALUES)[:, None]
@@ -67,11 +70,11 @@ def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int], fade:
         return np.asarray(np.stack(total, axis=1) / np.maximum(count, 1))
 
     means = mean_of(images)
-    labels = [value for value in range(1, FIRST_CLUSTER) if count[value] >= FEWEST]
+    labels = [value for value in range(1, FIRST_CLUSTER) if count[value] >= FITTED]
     if labels:
         there, units = np.isin(maps, labels), np.zeros((VALUES, len(labels)))
         units[labels, range(len(labels))] = 1
-        means[:FIRST_CLUSTER] = 0
+        means[labels] = 0
         parts, rest = (np.moveaxis(_blended(maps, table, fade), 1, -1)[there] for table in (units, means))
         seen = np.moveaxis(images, 1, -1)[there]
         found = np.linalg.lstsq(parts, seen - rest, rcond=None)[0]
@@ -106,10 +109,23 @@ class Styles:
     """Of each case."""
 
     def table(self, style: np.ndarray) -> np.ndarray:
-        """[256, 2 channel] float32 to index with a label map; what a case lacks is as in the mean case."""
+        """[256, 2 channel] float32 to index with a label map; what a case lacks is as in the mean case.
+
+        How bright that is here, a straight line tells, fitted to the means of the clusters in both: preparing an image
+        with something very dark or bright in it moves all its intensities.
+        """
         table = np.zeros((VALUES, style.shape[-1]), np.float32)
-        table[list(self.classes)] = np.where(np.isfinite(style), style, self._usual)
+        table[list(self.classes)] = self._completed(style)
         return table
+
+    def _completed(self, style: np.ndarray) -> np.ndarray:
+        usual, count = self._usual.copy(), style.shape[-1] // 2
+        both = np.isfinite(style).all(axis=1) & (np.array(self.classes) >= FIRST_CLUSTER)
+        for channel in range(count) if both.sum() > 1 else ():
+            slope, offset = np.polyfit(usual[both, channel], style[both, channel], 1)
+            usual[:, channel] = slope * usual[:, channel] + offset
+            usual[:, count + channel] *= abs(slope)
+        return np.where(np.isfinite(style), style, usual)
 
     @cached_property
     def _usual(self) -> np.ndarray:
@@ -118,12 +134,17 @@ class Styles:
         total = np.where(known, self.known, 0).sum(axis=0)
         return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), 0.5)
 
+    @cached_property
+    def _complete(self) -> np.ndarray:
+        """Of every case, nothing lacking."""
+        return np.stack([self._completed(style) for style in self.known])
+
     def mixed(self, wished: Mapping[str, str], rng: np.random.Generator) -> np.ndarray:
         """A style [256, 2 channel] that nobody has: between those of two cases who have the wished attributes.
 
         Their differences from the mean of those who have them are added with weights whose squares sum to one, so that
-        styles vary as much as the cases do; nothing is less than half of what it is in any case. Where no case has all
-        of the attributes, all cases serve.
+        styles vary as much as the cases do, as far as cases go: nothing is beyond what it is in all of them. Where no
+        case has all of the attributes, all cases serve.
         """
         alike = [all(have.get(key) == value for key, value in wished.items()) for have in self.attributes]
         rows = np.flatnonzero(alike) if any(alike) else np.arange(len(self.known))
@@ -133,8 +154,8 @@ class Styles:
         weights[rows] = (1 - np.cos(angle) - np.sin(angle)) / len(rows)
         weights[one] += np.cos(angle)
         weights[other] += np.sin(angle)
-        filled = np.where(np.isfinite(self.known), self.known, self._usual)
-        return self.table(np.maximum(np.tensordot(weights, filled, 1), filled.min(axis=0) / 2))
+        drawn = np.tensordot(weights, self._complete, 1)
+        return self.table(np.clip(drawn, self._complete.min(axis=0), self._complete.max(axis=0)))
 
 
 @dataclass(frozen=True)

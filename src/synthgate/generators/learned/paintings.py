@@ -13,9 +13,9 @@ from synthgate import workers
 from synthgate.cohort.store import StoredCase
 from synthgate.errors import CohortError
 from synthgate.files import replacing
-from synthgate.generators.anatomy import Mapped
+from synthgate.generators.anatomy import FIRST_CLUSTER, Mapped
 from synthgate.generators.learned import coding, latent, noise, teaching
-from synthgate.generators.learned.conditions import Conditions, Styles, fade_of, style_of
+from synthgate.generators.learned.conditions import FITTED, Conditions, Styles, fade_of, style_of
 from synthgate.generators.learned.exams import Exam, Middles, Sliced
 from synthgate.generators.learned.inpainting import Gaps, write_originals
 from synthgate.generators.learned.privately import teach_privately
@@ -65,8 +65,9 @@ def train(
     """
     store, cases, maps = shown.store, shown.cases, shown.maps
     fade = _fade(known, classes)
-    styles = Styles(tuple(classes), _styles(known, classes, fade), known.attributes)
-    theirs = styles.known if shown is known else _styles(shown, classes, fade)
+    own = _styles(known, classes, fade)
+    styles = Styles(tuple(classes), _lent(own, known, classes), known.attributes)
+    theirs = own if shown is known else _styles(shown, classes, fade)
     inpaints = row.paints == "lesion"
     conditions = Conditions.of(classes, row.attributes, known.attributes, inpaints, fade)
     private = row.privacy if isinstance(row, Diffusion) else None
@@ -117,10 +118,8 @@ def train(
 def _fade(mapped: Mapped, classes: Sequence[int]) -> float:
     """That of the lesions in `FADED` of the cases, spread evenly over those that have one."""
     have = [number for number, case in enumerate(mapped.cases) if mapped.parts[case.case]["label"].any()]
-    maps, some = (
-        mapped.maps,
-        [have[place] for place in np.linspace(0, len(have) - 1, min(FADED, len(have))).round().astype(int)],
-    )
+    maps, places = mapped.maps, np.linspace(0, len(have) - 1, min(FADED, len(have)))
+    some = [have[place] for place in places.round().astype(int)]
     return fade_of([(mapped.store.image(mapped.cases[number]), maps[number]) for number in some], classes)
 
 
@@ -132,6 +131,13 @@ def _styles(mapped: Mapped, classes: Sequence[int], fade: float) -> np.ndarray:
         return style_of(mapped.store.image(mapped.cases[number]), maps[number], classes, fade)
 
     return np.stack(list(workers.each(style, range(len(mapped.cases)))))
+
+
+def _lent(styles: np.ndarray, mapped: Mapped, classes: Sequence[int]) -> np.ndarray:
+    """Without those of a label of too few voxels to tell how bright a larger one is, unless no case has more."""
+    few = np.array([[(codes == v).sum() < FITTED and v < FIRST_CLUSTER for v in classes] for codes in mapped.maps])
+    few[:, few.all(axis=0)] = False
+    return np.where(few[..., None], np.nan, styles)
 
 
 def set_apart(row: Learned, cases: Sequence[StoredCase]) -> set[str]:
