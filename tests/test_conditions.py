@@ -245,6 +245,20 @@ def test_a_lesion_does_not_fade_into_the_outside_of_the_head_and_a_single_voxel_
     np.testing.assert_allclose(mean[1, 4, 4], 0.845, atol=0.01)
 
 
+@pytest.mark.parametrize("fade", [0.25, 1.25, 2.0])
+def test_a_lesion_is_painted_alike_in_a_larger_head(fade):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(16, 19, (2, 64, 80), np.uint8)
+    codes[:, 30:36, 40:44], codes[0, 33:39, 42:49] = 2, 1
+    table = rng.random((256, 2)).astype(np.float32)
+    conditions = Conditions.of([1, 2, 16, 17, 18], [], [], fade=fade)
+    large, far = conditions.planes(codes, table)[:, :1], codes.copy()
+    far[1, 0, 0] = 2  # so that nothing is left out
+    np.testing.assert_array_equal(conditions.planes(far, table)[0, 0], large[0, 0])
+    small = conditions.planes(codes[:, 10:60, 20:70], table)[:, :1]
+    np.testing.assert_array_equal(small[..., 5:-5, 5:-5], large[..., 15:55, 25:65])
+
+
 def test_volumes_are_as_their_slices():
     conditions, codes, table = halves()
     both = np.stack([codes[0], np.full_like(codes[0], 16)], axis=2)[None]

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage, special
 from torch import Tensor
 
+from synthgate import workers
 from synthgate.cohort.prepare import BRIGHTEST
 from synthgate.generators.anatomy import FEWEST, FIRST_CLUSTER
 
@@ -35,6 +36,8 @@ FADES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """The same at a lesion's border: one of these, whichever the training patients have."""
 PARTS = 0.75
 """Between the parts of a lesion no more than this, which on the phantom leaves about the least to be learned."""
+FAR = 7
+"""Widths of its border away from which a lesion leaves nothing, in float32."""
 FITTED = 50
 """Voxels that a lesion label needs for least squares: none of fewer is far from the border, and noise decides."""
 
@@ -45,13 +48,13 @@ def fade_of(cases: Sequence[tuple[np.ndarray, np.ndarray]], classes: Sequence[in
     Of `FADES` that which leaves the least of the slices with a lesion, by the mean square.
     """
 
-    def left(image: np.ndarray, codes: np.ndarray, fade: float) -> float:
-        some = ((codes > 0) & (codes < FIRST_CLUSTER)).any(axis=(0, 1))
-        spreads = style_of(image[..., some], codes[..., some], classes, fade)[:, len(image) :]
-        count = [(codes[..., some] == value).sum() for value in classes]
-        return float(np.nansum(spreads**2 * np.array(count)[:, None]))
+    def left(case: tuple[np.ndarray, np.ndarray]) -> list[float]:
+        some = ((case[1] > 0) & (case[1] < FIRST_CLUSTER)).any(axis=(0, 1))
+        image, codes = (part[..., some] for part in case)
+        count = np.array([(codes == value).sum() for value in classes])[:, None]
+        return [np.nansum(style_of(image, codes, classes, fade)[:, len(image) :] ** 2 * count) for fade in FADES]
 
-    return min(FADES, key=lambda fade: sum(left(*case, fade) for case in cases))
+    return FADES[int(np.sum(list(workers.each(left, cases)), axis=0).argmin())]
 
 
 def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int], fade: float) -> np.ndarray:
@@ -72,11 +75,12 @@ def style_of(image: np.ndarray, codes: np.ndarray, classes: Sequence[int], fade:
     means = mean_of(images)
     labels = [value for value in range(1, FIRST_CLUSTER) if count[value] >= FITTED]
     if labels:
-        there, units = np.isin(maps, labels), np.zeros((VALUES, len(labels)))
+        some = np.isin(maps, labels).any(axis=(1, 2))
+        there, units = np.isin(maps[some], labels), np.zeros((VALUES, len(labels)))
         units[labels, range(len(labels))] = 1
         means[labels] = 0
-        parts, rest = (np.moveaxis(_blended(maps, table, fade), 1, -1)[there] for table in (units, means))
-        seen = np.moveaxis(images, 1, -1)[there]
+        parts, rest = (np.moveaxis(_blended(maps[some], table, fade), 1, -1)[there] for table in (units, means))
+        seen = np.moveaxis(images[some], 1, -1)[there]
         found = np.linalg.lstsq(parts, seen - rest, rcond=None)[0]
         means[labels] = np.clip(found, 0, BRIGHTEST)
     spreads = np.sqrt(mean_of((images - _blended(maps, means, fade)) ** 2))
@@ -228,13 +232,17 @@ def _blended(codes: np.ndarray, table: np.ndarray, fade: float, shares: np.ndarr
         values[out] = shares[:, out].T.astype(np.float32) @ table[FIRST_CLUSTER : FIRST_CLUSTER + len(shares)]
     values = np.moveaxis(values, -1, 0)
     made = _averaged(values, out, SOFT if shares is None else SHARED) * out
-    hit = np.flatnonzero(own.any(axis=tuple(range(1, own.ndim))))
-    inside, outside, mine = own[hit], out[hit], values[:, hit]
+    if not own.any():
+        return np.moveaxis(made, 0, 1)
     reach = max(fade, SOFT)
+    far = math.ceil(FAR * reach)
+    hit, *sides = (np.flatnonzero(np.moveaxis(own, axis, 0).any(axis=tuple(range(1, own.ndim)))) for axis in range(3))
+    x, y = (slice(max(0, side[0] - far), side[-1] + far + 1) for side in sides)
+    inside, outside, mine, plain = own[hit, x, y], out[hit, x, y], values[:, hit, x, y], made[:, hit, x, y]
     lesion = np.where(inside, _averaged(mine, inside, min(PARTS, fade)), _averaged(mine, inside, reach))
-    tissue = np.where(inside, _averaged(mine, outside, reach), made[:, hit])
+    tissue = np.where(inside, _averaged(mine, outside, reach), plain)
     weight = _opacity(inside, outside, fade)
-    made[:, hit] = (weight * lesion + (1 - weight) * tissue) * (inside | outside)
+    made[:, hit, x, y] = (weight * lesion + (1 - weight) * tissue) * (inside | outside)
     return np.moveaxis(made, 0, 1)
 
 
