@@ -40,17 +40,29 @@ def test_a_style_is_had_again_from_the_mean_image_that_it_makes_and_is_nan_where
 
 
 def test_a_label_of_few_voxels_has_their_mean_and_one_of_more_what_least_squares_find():
-    def necrosis(slices, rng):
-        codes = np.full((12, 12, 5), 16, np.uint8)
-        codes[4:6, 2:10, :slices] = 1  # a line, two pixels wide
-        image = np.where(codes == 1, 0.2, 0.6)[None] + rng.normal(0, 0.1, (1, *codes.shape))
-        return image[0, codes == 1].mean(), style_of(image, codes, [1, 16], 1.0)[0, 0]
-
     rng = np.random.default_rng(0)
-    plain, style = necrosis(3, rng)  # 48 voxels
-    np.testing.assert_allclose(style, plain, rtol=1e-6)
-    plain, style = necrosis(4, rng)
-    assert style < plain - 0.05  # 64: least squares, since all voxels are partly tissue
+    codes = np.full((12, 24, 8), 16, np.uint8)
+    codes[4:6, 2:10, :3] = 1  # a line, two pixels wide, so that all voxels are partly tissue
+    codes[4:6, 12:22, 3:] = 2
+    codes[6, 2, 0] = 1  # 49 voxels of 1, 100 of 2
+    image = np.array([0.0, 0.2, 0.9, *[0.6] * 14])[codes][None] + rng.normal(0, 0.1, (1, *codes.shape))
+    few = style_of(image, codes, [1, 2, 16], 1.0)
+    np.testing.assert_allclose(few[0, 0], image[0, codes == 1].mean(), rtol=1e-6)
+    assert few[1, 0] > image[0, codes == 2].mean() + 0.05
+    codes[6, 3, 0] = 1
+    image[0, 6, 3, 0] = 0.2
+    assert style_of(image, codes, [1, 2, 16], 1.0)[0, 0] < image[0, codes == 1].mean() - 0.05
+
+
+def test_a_label_of_few_voxels_is_painted_where_another_one_is_fitted():
+    codes = np.full((12, 12, 8), 16, np.uint8)
+    codes[4:8, 3:7], codes[4:8, 7, 0] = 2, 1  # four voxels of 1 at the border of 2
+    table = np.zeros((256, 1), np.float32)
+    table[[1, 2, 16], 0] = 1.2, 0.5, 0.5
+    image = np.full((1, *codes.shape), 0.5)
+    image[0, codes == 1] = 1.2
+    style = style_of(image, codes, [2, 16], 0.25)
+    np.testing.assert_allclose(style[0, 0], 0.5, atol=0.005)  # not brighter to make good for a hole
 
 
 def test_a_spread_is_what_the_mean_image_leaves():
@@ -100,6 +112,25 @@ def test_what_a_case_lacks_is_as_bright_as_usual_beside_what_it_has():
     few = np.full_like(odd, np.nan)
     few[1] = odd[1]  # through one point goes no line
     np.testing.assert_allclose(styles.table(few)[[1, 16]], [usual[0], odd[1]], atol=1e-6)
+
+
+def test_a_line_goes_through_two_clusters_through_no_lesion_and_spreads_are_never_below_zero():
+    usual = np.array([[0.2, 0.05], [0.6, 0.05], [0.1, 0.02], [0.5, 0.04], [0.9, 0.04]])
+    styles = Styles((1, 2, 16, 17, 18), np.repeat(usual[None], 9, axis=0), ({},) * 9)
+    odd = np.array([[np.nan, np.nan], [1.5, 0.3], [0.9, 0.02], [0.5, 0.04], [0.3, np.nan]])
+    drawn = styles.table(odd)[[1, 2, 18]]
+    np.testing.assert_allclose(drawn, [[0.8, 0.05], [1.5, 0.3], [0.3, 0.04]], atol=1e-6)  # bright where usually dark
+
+
+@pytest.mark.parametrize("site", ["A", "B"])
+def test_styles_are_drawn_beyond_those_alike_but_not_beyond_all(site):
+    levels = np.array([0.2, 0.4, 0.4, 0.6, 0.6, 0.8])
+    known = np.stack([levels, np.full(6, 0.1)], axis=1)[:, None]
+    styles = Styles((16,), known, tuple({"site": "B" if 0.3 < level < 0.7 else "A"} for level in levels))
+    rng = np.random.default_rng(0)
+    drawn = np.array([styles.mixed({"site": site}, rng)[16, 0] for _ in range(500)])
+    lowest, highest = (0.2, 0.8) if site == "A" else (0.3586, 0.6414)  # 0.1 (cos + sin) from 0.5
+    np.testing.assert_allclose([drawn.min(), drawn.max()], [lowest, highest], atol=0.005)
 
 
 def test_styles_are_drawn_between_cases_whose_lack_is_made_good_in_their_own_brightness():
